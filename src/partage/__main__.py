@@ -1,0 +1,5 @@
+"""python -m partage."""
+
+from partage.cli.main import run
+
+run()

