@@ -28,6 +28,7 @@ PartageError
 ├── PullError                  a model could not be fetched                                      502
 │   ├── DigestMismatch           what arrived is not what was promised                           502
 │   └── DiskFull                                                                                 507
+├── HubUnreachable             raised by client/: no hub answers at that address               503
 └── ConfigError                at start-up only; the message names the key and the file
 
 The HTTP status is not kept here: api/problems.py looks it up along the class's MRO, so that
@@ -164,6 +165,10 @@ class DigestMismatch(PullError):
 
 class DiskFull(PullError):
     """There is not enough disk space for the model."""
+
+
+class HubUnreachable(PartageError):
+    """No hub answers; start it with `partage up`."""
 
 
 class ConfigError(PartageError):
