@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from partage.config import load_config
+from partage.domain import Class
+from partage.errors import ConfigError
+
+DESIGN_EXAMPLE = """
+devices:
+  - gpu: 0
+    reserve: 1GiB
+models:
+  llama3.2:          {context: 8192, slots: 4}
+  nomic-embed-text:  {keep: pinned}
+clients:
+  chat:       {class: interactive, weight: 2, key_env: CHAT_KEY}
+  documents:  {class: batch, timeout: 120s}
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "partage.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_example_of_the_design_is_understood(tmp_path: Path):
+    config = load_config(written(tmp_path, DESIGN_EXAMPLE), {"CHAT_KEY": "secret"})
+    assert config.devices[0].reserve_bytes == 1 << 30
+    assert config.models["llama3.2"].context_tokens == 8192
+    assert config.models["nomic-embed-text"].keep == "pinned"
+    chat = config.clients["chat"]
+    assert (chat.client("chat").class_, chat.weight, chat.key) == (Class.INTERACTIVE, 2.0, "secret")
+    assert config.clients["documents"].timeout_s == 120.0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("modles: {}", "modles"),
+        ("models: {llama3.2: {contxt: 1}}", "models.llama3.2"),
+        ("models: {llama3.2: {slots: many}}", "models.llama3.2"),
+        ("hub: {keep_alive: soon}", "keep_alive"),
+        ("devices: [{reserve: 1GiB}]", "devices[0]"),
+        ("clients: {chat: {key_env: NOT_SET}}", "NOT_SET"),
+        ("clients: {chat: {weight: 0}}", "clients.chat.weight"),
+        ("hub: [", "not valid YAML"),
+        ("- just a list", "object"),
+    ],
+)
+def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, named: str):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert str(path) in caught.value.message
+    assert named in caught.value.message
+
+
+def test_ollamas_environment_is_honoured_and_wins_over_the_file(tmp_path: Path):
+    environ = {
+        "OLLAMA_HOST": "http://0.0.0.0:8080",
+        "OLLAMA_KEEP_ALIVE": "-1",
+        "OLLAMA_NUM_PARALLEL": "0",
+        "OLLAMA_CONTEXT_LENGTH": '"8192"',
+        "OLLAMA_ORIGINS": "https://a.example, https://b.example",
+    }
+    hub = load_config(written(tmp_path, "hub: {port: 1}"), environ).hub
+    assert (hub.host, hub.port, hub.keep_alive_s, hub.slots) == ("0.0.0.0", 8080, -1.0, None)
+    assert (hub.context_tokens, hub.origins) == (8192, ("https://a.example", "https://b.example"))
+
+
+def test_a_wrong_environment_value_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="OLLAMA_MAX_QUEUE"):
+        load_config(written(tmp_path, ""), {"OLLAMA_MAX_QUEUE": "lots"})
+
+
+def test_obsolete_variables_are_answered_with_what_replaces_them(tmp_path: Path):
+    config = load_config(written(tmp_path, ""), {"OLLAMA_MAX_VRAM": "6000000000"})
+    assert len(config.warnings) == 1
+    assert "devices[].memory" in config.warnings[0]
+
+
+def test_a_named_file_that_is_missing_is_an_error():
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(Path("/nowhere/partage.yaml"), {})
