@@ -1,0 +1,66 @@
+"""What the policy lets others see of itself: frozen pictures for the admin API, the dashboard and the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from partage.domain import Class, DeviceId, EngineId, Placement, RequestId
+
+Phase: TypeAlias = Literal["starting", "ready", "stopping"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedView:
+    request: RequestId
+    model: str
+    client: str
+    class_: Class
+    position: int
+    """1: next for this model."""
+    waited_s: float
+    predicted_wait_s: float
+    """From now on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidentView:
+    engine: EngineId
+    model: str
+    phase: Phase
+    placement: Placement
+    bytes_: tuple[tuple[DeviceId, int], ...]
+    """Measured where the engine said so, estimated otherwise."""
+    serving: int
+    slots: int
+    gated: bool
+    """Takes no new requests: it drains so that another may have its memory or threads."""
+    pinned: bool
+    last_used_s: float
+    expires_at_s: float | None
+    """None: stays until its memory is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceView:
+    device: DeviceId
+    capacity_bytes: int
+    """Budget: total less reserve."""
+    strangers_bytes: int
+    residents_bytes: int
+    """Held by engines that are ready or stopping."""
+    loading_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientView:
+    name: str
+    class_: Class
+    weight: float
+    queued: int
+    serving: int
+    virtual_s: float
+    """GPU-seconds received, divided by weight; the least goes first."""
+    served_s: float
+    """GPU-seconds received in all."""
