@@ -1,0 +1,45 @@
+"""Which devices models may be placed on: the GPUs and the host, with the budgets the configuration gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from partage.device.host import HostReading, host_device, read_host
+from partage.device.nvml import GpuReading, gpu_device, read_gpus
+from partage.domain import Device
+from partage.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceWish:
+    """What the configuration says of one device: a GPU by index or UUID, or (gpu None) the host."""
+
+    gpu: int | str | None = None
+    memory_bytes: int | None = None
+    reserve_bytes: int | None = None
+    cores: int | None = None
+
+
+def discover(
+    wishes: Sequence[DeviceWish] = (),
+    *,
+    gpus: Callable[[], list[GpuReading]] = read_gpus,
+    host: Callable[[], HostReading] = read_host,
+) -> list[Device]:
+    """GPUs first, the host last. GPUs that are configured exclude those that are not.
+
+    Raises ConfigError when a configured GPU is not there.
+    """
+    readings = gpus()
+    chosen = [wish for wish in wishes if wish.gpu is not None]
+    devices: list[Device] = []
+    for wish in chosen or [DeviceWish(gpu=reading.uuid) for reading in readings]:
+        reading = next((r for r in readings if wish.gpu in (r.index, r.uuid)), None)
+        if reading is None:
+            there = ", ".join(f"{r.index} ({r.uuid})" for r in readings) or "none"
+            raise ConfigError(f"devices: there is no GPU {wish.gpu}; the driver shows: {there}")
+        devices.append(gpu_device(reading, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes))
+    own = next((wish for wish in wishes if wish.gpu is None), DeviceWish())
+    devices.append(host_device(host(), memory_bytes=own.memory_bytes, reserve_bytes=own.reserve_bytes, cores=own.cores))
+    return devices

@@ -1,0 +1,74 @@
+"""The host as a device: how much RAM and how many cores this process may really use, cgroup limits included."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from partage.domain import Device
+
+HOST = "host"
+DEFAULT_SHARE = 0.6
+"""Of the RAM, for models; the rest is for the services, the page cache and other people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReading:
+    total_bytes: int
+    """RAM, or the cgroup's limit where that is less."""
+    available_bytes: int
+    """What could be taken now without swapping; page cache counts as available."""
+    cores: int
+    """That this process may be scheduled on, less what a CPU quota takes away; at least 1."""
+
+
+def read_host(cgroup: Path = Path("/sys/fs/cgroup")) -> HostReading:
+    memory = psutil.virtual_memory()
+    total, available = memory.total, memory.available
+    limit = _number(cgroup / "memory.max")
+    if limit is not None and limit < total:
+        used = (_number(cgroup / "memory.current") or 0) - _inactive_file_bytes(cgroup)
+        total, available = limit, min(available, max(0, limit - used))
+    return HostReading(total_bytes=total, available_bytes=available, cores=_cores(cgroup))
+
+
+def host_device(
+    reading: HostReading, *, memory_bytes: int | None = None, reserve_bytes: int | None = None, cores: int | None = None
+) -> Device:
+    """The host with its budget: what was configured, else DEFAULT_SHARE of the RAM."""
+    total = min(reading.total_bytes, memory_bytes or int(reading.total_bytes * DEFAULT_SHARE))
+    return Device(
+        id=HOST,
+        kind="host",
+        name="host memory",
+        total_bytes=total,
+        reserve_bytes=reserve_bytes or 0,
+        cores=cores or reading.cores,
+    )
+
+
+def _cores(cgroup: Path) -> int:
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None  # no cgroup v2, or "max"
+
+
+def _inactive_file_bytes(cgroup: Path) -> int:
+    try:
+        lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from partage.device.discovery import DeviceWish, discover
+from partage.device.host import HostReading, read_host
+from partage.device.nvml import GpuReading, read_gpus
+from partage.errors import ConfigError
+
+GIB = 1 << 30
+
+
+def gpu(index: int) -> GpuReading:
+    return GpuReading(
+        uuid=f"GPU-{index}", index=index, name="Test", total_bytes=24 * GIB, used_bytes=0, process_bytes=()
+    )
+
+
+def host() -> HostReading:
+    return HostReading(total_bytes=100 * GIB, available_bytes=90 * GIB, cores=8)
+
+
+def test_without_a_gpu_the_host_is_the_one_device_and_promises_a_share_of_its_memory():
+    (device,) = discover(gpus=list, host=host)
+    assert (device.id, device.kind, device.cores) == ("host", "host", 8)
+    assert device.budget_bytes == 60 * GIB
+
+
+def test_every_gpu_is_used_when_none_is_configured_and_the_host_comes_last():
+    devices = discover(gpus=lambda: [gpu(0), gpu(1)], host=host)
+    assert [device.id for device in devices] == ["GPU-0", "GPU-1", "host"]
+
+
+def test_configured_gpus_exclude_the_others_and_keep_their_reserve():
+    wishes = [DeviceWish(gpu="GPU-1", reserve_bytes=GIB), DeviceWish(memory_bytes=GIB, cores=2)]
+    first, last = discover(wishes, gpus=lambda: [gpu(0), gpu(1)], host=host)
+    assert (first.id, first.budget_bytes) == ("GPU-1", 23 * GIB)
+    assert (last.id, last.budget_bytes, last.cores) == ("host", GIB, 2)
+
+
+def test_a_configured_gpu_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"no GPU 3.*GPU-0"):
+        discover([DeviceWish(gpu=3)], gpus=lambda: [gpu(0)], host=host)
+
+
+def test_a_cgroup_limit_is_the_memory_there_is(tmp_path: Path):
+    (tmp_path / "memory.max").write_text(str(GIB))
+    (tmp_path / "memory.current").write_text(str(GIB // 2))
+    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {GIB // 4}\n")
+    (tmp_path / "cpu.max").write_text("100000 100000")
+    reading = read_host(tmp_path)
+    assert reading.total_bytes == GIB
+    assert reading.available_bytes <= GIB * 3 // 4
+    assert reading.cores == 1
+
+
+def test_an_unlimited_cgroup_leaves_the_machine_as_it_is(tmp_path: Path):
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert read_host(tmp_path).total_bytes == read_host(tmp_path / "absent").total_bytes
+
+
+def test_reading_gpus_without_a_driver_is_an_answer_not_an_exception():
+    assert isinstance(read_gpus(), list)
