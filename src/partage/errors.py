@@ -7,6 +7,7 @@ PartageError
 │   ├── Forbidden                the host, origin or path is not allowed                         403
 │   ├── ModelNotFound            nobody here has that name                                       404
 │   ├── NotFound                 another thing (job, document, blob) is not there                404
+│   ├── MethodNotAllowed         the path is right, the method is not                            405
 │   ├── TooLarge                 the body or file is over the limit                              413
 │   ├── ContextTooLong           the prompt does not fit the model's context                     400
 │   └── Unsupported              the model or this server cannot do what was asked               400
@@ -53,6 +54,11 @@ class RequestError(PartageError):
 class InvalidRequest(RequestError):
     """The request is not valid."""
 
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        self.field = field
+        """Where in the body, as a path: "messages[0].role"."""
+        super().__init__(message)
+
 
 class Unauthorized(RequestError):
     """A valid API key is needed."""
@@ -72,6 +78,14 @@ class ModelNotFound(RequestError):
 
 class NotFound(RequestError):
     """There is no such thing here."""
+
+
+class MethodNotAllowed(RequestError):
+    """This path does not take that method."""
+
+    def __init__(self, message: str | None = None, *, allowed: tuple[str, ...] = ()) -> None:
+        self.allowed = allowed
+        super().__init__(message)
 
 
 class TooLarge(RequestError):
