@@ -29,7 +29,9 @@ PartageError
 ├── PullError                  a model could not be fetched                                      502
 │   ├── DigestMismatch           what arrived is not what was promised                           502
 │   └── DiskFull                                                                                 507
-├── HubUnreachable             raised by client/: no hub answers at that address               503
+├── ServiceUnreachable         another part of Partage does not answer at its address          503
+│   └── HubUnreachable           no hub answers there
+├── IndexMismatch              the search index was made with another embedding model          409
 └── ConfigError                at start-up only; the message names the key and the file
 
 The HTTP status is not kept here: api/problems.py looks it up along the class's MRO, so that
@@ -181,8 +183,16 @@ class DiskFull(PullError):
     """There is not enough disk space for the model."""
 
 
-class HubUnreachable(PartageError):
+class ServiceUnreachable(PartageError):
+    """A service that is needed for this does not answer."""
+
+
+class HubUnreachable(ServiceUnreachable):
     """No hub answers; start it with `partage up`."""
+
+
+class IndexMismatch(PartageError):
+    """The search index was made with another embedding model."""
 
 
 class ConfigError(PartageError):
