@@ -1,0 +1,209 @@
+"""How many bytes an engine will need: arithmetic over a GGUF header and the launch settings, before anything is loaded.
+
+Follows llama.cpp's own allocation (src/llama-model.cpp, llama-kv-cache*.cpp, llama-memory-recurrent.cpp), checked against
+what it logs by bench/footprint_check.py. The engine's measured figure replaces the estimate once there is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from partage.domain import Anatomy, Footprint, LaunchSettings
+from partage.policy.layers import number, recurrent_state_bytes, sees_whole_context, sliding_window_tokens
+
+MIB = 1 << 20
+BYTES_PER_VALUE = {
+    "f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
+    "q4_0": 18 / 32, "iq4_nl": 18 / 32,
+}  # fmt: skip
+REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"})
+"""Weights that the CPU backend rearranges into a second copy (AVX2; Q4_0 measured, the others as in ggml-cpu/repack.cpp)."""
+
+HOST_OVERHEAD_BYTES = 70 * MIB
+"""Child process: 25 MiB of interpreter, 11-44 MiB of tokenizer and threads (measured)."""
+CUDA_OVERHEAD_BYTES = 600 * MIB
+"""Device context, kernels and cuBLAS workspace of one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBytes:
+    """What must lie where the layer lies."""
+
+    weights: int
+    repack: int
+    kv: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """An engine's bytes in the pieces in which they can be spread over devices."""
+
+    layers: tuple[LayerBytes, ...]
+    input_bytes: int
+    """The token embedding: stays on the host when layers go to a GPU."""
+    head_bytes: int
+    """Output matrix and norm; for tied embeddings a second copy of the input where they are on different devices."""
+    head_repack_bytes: int
+    tied: bool
+    compute_bytes: int
+    output_bytes: int
+    projector_bytes: int
+
+
+def context_cells(settings: LaunchSettings) -> int:
+    """KV cells of one slot: llama.cpp rounds each slot's share up to 256."""
+    return _padded(settings.context_tokens, 256)
+
+
+def estimate(
+    anatomy: Anatomy,
+    settings: LaunchSettings,
+    projector: Anatomy | None = None,
+    kind: Literal["host", "cuda"] = "host",
+) -> Footprint:
+    """Bytes of the whole engine on one device of that kind."""
+    pieces = breakdown(anatomy, settings, projector)
+    return share_of(pieces, range(anatomy.layers), kind, with_input=kind == "host", with_head=True, settings=settings)
+
+
+def share_of(
+    pieces: Breakdown,
+    layers: range,
+    kind: Literal["host", "cuda"],
+    *,
+    with_input: bool,
+    with_head: bool,
+    settings: LaunchSettings,
+) -> Footprint:
+    """Bytes on one device that holds these layers, and perhaps the two ends of the model."""
+    on_host = kind == "host"
+    weights = sum(pieces.layers[index].weights for index in layers)
+    repack = sum(pieces.layers[index].repack for index in layers)
+    if with_input:
+        weights += pieces.input_bytes
+    if with_head:
+        weights += pieces.head_bytes + (pieces.input_bytes if pieces.tied and not with_input else 0)
+        repack += pieces.head_repack_bytes
+    return Footprint(
+        weights_bytes=weights,
+        kv_bytes=sum(pieces.layers[index].kv for index in layers),
+        compute_bytes=pieces.compute_bytes,
+        output_bytes=pieces.output_bytes if on_host else 0,
+        projector_bytes=pieces.projector_bytes if with_head else 0,
+        repack_bytes=repack if on_host else 0,
+        cache_bytes=settings.prompt_cache_bytes if on_host else 0,
+        overhead_bytes=HOST_OVERHEAD_BYTES if on_host else CUDA_OVERHEAD_BYTES,
+    )
+
+
+def breakdown(anatomy: Anatomy, settings: LaunchSettings, projector: Anatomy | None = None) -> Breakdown:
+    weights = [0] * anatomy.layers
+    repack = [0] * anatomy.layers
+    input_bytes = head_bytes = head_repack = input_repack = 0
+    tied = True
+    for tensor in anatomy.tensors:
+        rearranged = tensor.size_bytes if tensor.type in REPACKED_TYPES and len(tensor.shape) >= 2 else 0
+        layer = _layer_of(tensor.name)
+        if layer is not None and layer < anatomy.layers:
+            weights[layer] += tensor.size_bytes
+            repack[layer] += rearranged
+        elif tensor.name.startswith(("token_embd", "token_types", "position_embd")):
+            input_bytes += tensor.size_bytes
+            input_repack += rearranged
+        else:
+            head_bytes += tensor.size_bytes
+            head_repack += rearranged
+            tied = tied and tensor.name != "output.weight"
+    tied = tied and anatomy.causal
+    return Breakdown(
+        layers=tuple(
+            LayerBytes(weights[layer], repack[layer], kv_bytes(anatomy, settings, layer))
+            for layer in range(anatomy.layers)
+        ),
+        input_bytes=input_bytes,
+        head_bytes=head_bytes,
+        head_repack_bytes=head_repack + (input_repack if tied else 0),
+        tied=tied,
+        compute_bytes=compute_bytes(anatomy, settings),
+        output_bytes=4
+        * settings.slots
+        * (anatomy.vocab_tokens + (anatomy.embedding_length if settings.embedding else 0)),
+        projector_bytes=projector_bytes(projector),
+    )
+
+
+def kv_bytes(anatomy: Anatomy, settings: LaunchSettings, layer: int) -> int:
+    """Cache of one layer for all slots: whole context, sliding window, recurrent state, or none."""
+    if not anatomy.causal:
+        return 0
+    heads_kv = anatomy.heads_kv[layer]
+    state = recurrent_state_bytes(anatomy, layer) * settings.slots
+    if heads_kv == 0:
+        return state
+    cells = context_cells(settings)
+    if not sees_whole_context(anatomy, layer):
+        window = sliding_window_tokens(anatomy)
+        cells = min(cells, _padded(window + settings.micro_batch_tokens, 256))
+    key = heads_kv * anatomy.key_length * BYTES_PER_VALUE[settings.kv_type_k]
+    value = heads_kv * anatomy.value_length * BYTES_PER_VALUE[settings.kv_type_v]
+    if f"{anatomy.architecture}.attention.key_length_mla" in anatomy.metadata:
+        value = 0.0  # latent attention reads its values out of the keys
+    return int(cells * settings.slots * (key + value)) + state
+
+
+def compute_bytes(anatomy: Anatomy, settings: LaunchSettings) -> int:
+    """The scratch buffer: the larger of what attention and the feed-forward part hold at once for one micro-batch."""
+    batch = min(settings.batch_tokens, settings.micro_batch_tokens)
+    width = anatomy.embedding_length
+    if not anatomy.causal:
+        mask = batch * batch * (2 if settings.flash_attention else 4)
+        attention = 4 * batch * 7 * width + mask
+        feed_forward = 4 * batch * (5 * width + _feed_forward(anatomy)) + mask
+        scores = 0 if settings.flash_attention else 4 * batch * batch * max(anatomy.heads, default=0)
+        return max(attention + scores, feed_forward)
+    cells = context_cells(settings)
+    mask = cells * batch * (2 if settings.flash_attention else 4)
+    window = sliding_window_tokens(anatomy)
+    if window:
+        mask += (
+            min(cells, _padded(window + settings.micro_batch_tokens, 256))
+            * batch
+            * (2 if settings.flash_attention else 4)
+        )
+    heads = max(anatomy.heads, default=0)
+    heads_kv = max(anatomy.heads_kv, default=0)
+    attention = (
+        4
+        * batch
+        * (3 * width + 3 * heads * anatomy.key_length + heads_kv * (anatomy.key_length + anatomy.value_length))
+    )
+    scores = 0 if settings.flash_attention else 4 * batch * cells * heads
+    feed_forward = 4 * batch * (5 * width + 3 * _feed_forward(anatomy))
+    return max(attention + scores, feed_forward) + mask
+
+
+def projector_bytes(projector: Anatomy | None) -> int:
+    """Weights, and the scratch of one picture through the vision tower."""
+    if projector is None:
+        return 0
+    patches = 2 * 1024
+    return projector.weights_bytes + 4 * patches * (8 * projector.embedding_length + 2 * _feed_forward(projector))
+
+
+def _feed_forward(anatomy: Anatomy) -> int:
+    """Widest feed-forward activation of one token, over all the experts that it visits."""
+    dense = max(anatomy.feed_forward_length, default=0)
+    used = number(anatomy, "expert_used_count")
+    expert = number(anatomy, "expert_feed_forward_length") or (dense if used else 0)
+    return max(dense if not used else 0, used * expert)
+
+
+def _layer_of(name: str) -> int | None:
+    head, _, rest = name.partition(".")
+    number = rest.partition(".")[0]
+    return int(number) if head == "blk" and number.isdigit() else None
+
+
+def _padded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

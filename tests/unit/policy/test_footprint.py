@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from partage.domain import LaunchSettings
+from partage.policy.footprint import MIB, estimate
+
+sys.path.insert(0, str(Path(__file__).parent))
+from anatomies import llama
+
+SETTINGS = LaunchSettings(context_tokens=4096, slots=1, threads=2, batch_tokens=512, micro_batch_tokens=512)
+
+
+def test_kv_of_grouped_query_attention_is_what_llama_cpp_logs() -> None:
+    """The 1B shape, 16 layers, 8 KV heads of 64, f16: 2 x 16 x 4096 x 512 x 2 bytes."""
+    assert estimate(llama(), SETTINGS).kv_bytes == 128 * MIB
+
+
+def test_kv_types_and_slots_scale_the_cache() -> None:
+    settings = replace(SETTINGS, slots=4, kv_type_k="q8_0", kv_type_v="q4_0")
+    assert estimate(llama(), settings).kv_bytes == 4 * (64 * MIB * 17 // 32 + 64 * MIB * 9 // 32)
+
+
+def test_context_of_a_slot_is_rounded_up_to_256() -> None:
+    assert estimate(llama(), replace(SETTINGS, context_tokens=4000)).kv_bytes == 128 * MIB
+
+
+def test_repacked_weights_are_counted_twice_on_the_host_only() -> None:
+    on_host = estimate(llama(type_="Q4_0"), SETTINGS)
+    assert 0 < on_host.repack_bytes < on_host.weights_bytes
+    assert estimate(llama(type_="Q4_0"), SETTINGS, None, "cuda").repack_bytes == 0
+
+
+@pytest.mark.parametrize("type_", ["Q8_0", "F16"])
+def test_other_weights_are_not_repacked(type_: str) -> None:
+    assert estimate(llama(type_=type_), SETTINGS).repack_bytes == 0
+
+
+def test_sliding_window_layers_keep_only_their_window() -> None:
+    gemma = llama(architecture="gemma3", layers=6, **{"attention.sliding_window": 512})
+    full = 2 * 8 * 64 * 2
+    settings = replace(SETTINGS, context_tokens=8192)
+    assert estimate(gemma, settings).kv_bytes == full * 8192 + 5 * full * 1024
+
+
+def test_recurrent_layers_keep_a_state_per_slot_whatever_the_context() -> None:
+    mamba = llama(
+        architecture="mamba", heads_kv=0, **{"ssm.inner_size": 4096, "ssm.state_size": 16, "ssm.conv_kernel": 4}
+    )
+    state = 16 * 4 * (3 * 4096 + 2 * 3 * 0 + 16 * 4096)
+    assert estimate(mamba, SETTINGS).kv_bytes == state
+    assert estimate(mamba, replace(SETTINGS, context_tokens=65536, slots=2)).kv_bytes == 2 * state
+
+
+def test_latent_attention_keeps_keys_only() -> None:
+    plain = estimate(llama(architecture="deepseek2"), SETTINGS).kv_bytes
+    latent = estimate(llama(architecture="deepseek2", **{"attention.key_length_mla": 192}), SETTINGS).kv_bytes
+    assert latent * 2 == plain
+
+
+def test_encoders_keep_no_cache() -> None:
+    assert estimate(llama(architecture="bert", causal=False), SETTINGS).kv_bytes == 0
+
+
+def test_flash_attention_saves_the_scores() -> None:
+    without = estimate(llama(), replace(SETTINGS, flash_attention=False)).compute_bytes
+    assert without > 3 * estimate(llama(), SETTINGS).compute_bytes
+
+
+def test_a_projector_costs_its_weights_and_the_scratch_of_a_picture() -> None:
+    tower = llama(layers=24, width=1024, heads=16, heads_kv=16, feed_forward=4096)
+    assert estimate(llama(), SETTINGS, tower).projector_bytes > tower.weights_bytes
+
+
+def test_experts_that_sleep_need_no_scratch() -> None:
+    experts = llama(architecture="qwen3moe", **{"expert_used_count": 8, "expert_feed_forward_length": 768})
+    assert estimate(experts, SETTINGS).compute_bytes < estimate(llama(), SETTINGS).compute_bytes

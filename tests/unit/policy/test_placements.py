@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from partage.domain import Device
+from partage.policy.placements import Wish, placements_for
+
+sys.path.insert(0, str(Path(__file__).parent))
+from anatomies import llama
+
+GIB = 1 << 30
+MODEL = llama(layers=16)  # 1.2 GB of weights
+
+
+def gpu(index: int, size: int) -> Device:
+    return Device(id=f"GPU-{index}", kind="cuda", name="gpu", index=index, total_bytes=size)
+
+
+def host(size: int, cores: int = 2) -> Device:
+    return Device(id="host", kind="host", name="cpu", total_bytes=size, cores=cores)
+
+
+def test_one_gpu_comes_before_two_and_two_before_the_host() -> None:
+    places = placements_for(MODEL, None, [host(16 * GIB), gpu(0, 8 * GIB), gpu(1, 8 * GIB)], Wish())
+    where = [tuple(device for device, _ in one.shares) for one in places]
+    assert where[0] == ("GPU-0",)
+    assert where.index(("GPU-0", "GPU-1")) < where.index(("host",))
+    assert where[-1] == ("host",)
+
+
+def test_a_model_too_large_for_each_gpu_is_split_over_both() -> None:
+    places = placements_for(MODEL, None, [gpu(0, GIB * 7 // 5), gpu(1, GIB * 7 // 5)], Wish(context_tokens=2048))
+    assert [len(one.shares) for one in places] == [2]
+    assert sum(places[0].settings.split) == 1.0
+
+
+def test_a_model_too_large_for_the_gpu_keeps_some_layers_on_the_host() -> None:
+    places = placements_for(MODEL, None, [host(16 * GIB), gpu(0, GIB * 7 // 5)], Wish(context_tokens=2048))
+    assert [one.settings.gpu_layers for one in places] == [9, 5, 0]
+    assert places[0].speed > places[1].speed > places[2].speed
+
+
+def test_spread_puts_two_gpus_first() -> None:
+    places = placements_for(MODEL, None, [gpu(0, 8 * GIB), gpu(1, 8 * GIB)], Wish(spread=True))
+    assert len(places[0].shares) == 2
+
+
+def test_fewer_slots_and_a_shorter_context_come_after_the_wish() -> None:
+    places = placements_for(MODEL, None, [host(16 * GIB)], Wish(context_tokens=8192, slots=4))
+    assert [(one.settings.context_tokens, one.settings.slots) for one in places] == [
+        (8192, 4),
+        (8192, 1),
+        (4096, 1),
+        (2048, 1),
+    ]
+
+
+def test_the_smallest_is_named_where_nothing_fits() -> None:
+    (place,) = placements_for(MODEL, None, [host(GIB)], Wish(context_tokens=8192, slots=4))
+    assert place.settings.context_tokens == 2048
+
+
+def test_threads_never_exceed_the_cores() -> None:
+    (place, *_) = placements_for(MODEL, None, [host(16 * GIB, cores=2)], Wish(threads=8))
+    assert place.settings.threads == 2
+
+
+def test_without_a_device_there_is_no_placement() -> None:
+    assert placements_for(MODEL, None, [], Wish()) == ()
