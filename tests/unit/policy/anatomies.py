@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from partage.domain import Anatomy, JsonValue, TensorFacts
 
 
@@ -27,7 +29,7 @@ def llama(
     tied: bool = True,
     causal: bool = True,
     context: int = 131072,
-    **metadata: JsonValue,
+    metadata: Mapping[str, JsonValue] | None = None,
 ) -> Anatomy:
     per_layer_kv = heads_kv if isinstance(heads_kv, tuple) else (heads_kv,) * layers
     tensors = [tensor("token_embd.weight", "Q8_0", width, vocab), tensor("output_norm.weight", "F32", width)]
@@ -59,5 +61,5 @@ def llama(
         vocab_tokens=vocab,
         causal=causal,
         tensors=tuple(tensors),
-        metadata={f"{architecture}.{name}": value for name, value in metadata.items()},
+        metadata={f"{architecture}.{name}": value for name, value in (metadata or {}).items()},
     )

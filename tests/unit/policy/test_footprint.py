@@ -41,7 +41,7 @@ def test_other_weights_are_not_repacked(type_: str) -> None:
 
 
 def test_sliding_window_layers_keep_only_their_window() -> None:
-    gemma = llama(architecture="gemma3", layers=6, **{"attention.sliding_window": 512})
+    gemma = llama(architecture="gemma3", layers=6, metadata={"attention.sliding_window": 512})
     full = 2 * 8 * 64 * 2
     settings = replace(SETTINGS, context_tokens=8192)
     assert estimate(gemma, settings).kv_bytes == full * 8192 + 5 * full * 1024
@@ -49,7 +49,7 @@ def test_sliding_window_layers_keep_only_their_window() -> None:
 
 def test_recurrent_layers_keep_a_state_per_slot_whatever_the_context() -> None:
     mamba = llama(
-        architecture="mamba", heads_kv=0, **{"ssm.inner_size": 4096, "ssm.state_size": 16, "ssm.conv_kernel": 4}
+        architecture="mamba", heads_kv=0, metadata={"ssm.inner_size": 4096, "ssm.state_size": 16, "ssm.conv_kernel": 4}
     )
     state = 16 * 4 * (3 * 4096 + 2 * 3 * 0 + 16 * 4096)
     assert estimate(mamba, SETTINGS).kv_bytes == state
@@ -58,7 +58,7 @@ def test_recurrent_layers_keep_a_state_per_slot_whatever_the_context() -> None:
 
 def test_latent_attention_keeps_keys_only() -> None:
     plain = estimate(llama(architecture="deepseek2"), SETTINGS).kv_bytes
-    latent = estimate(llama(architecture="deepseek2", **{"attention.key_length_mla": 192}), SETTINGS).kv_bytes
+    latent = estimate(llama(architecture="deepseek2", metadata={"attention.key_length_mla": 192}), SETTINGS).kv_bytes
     assert latent * 2 == plain
 
 
@@ -77,5 +77,5 @@ def test_a_projector_costs_its_weights_and_the_scratch_of_a_picture() -> None:
 
 
 def test_experts_that_sleep_need_no_scratch() -> None:
-    experts = llama(architecture="qwen3moe", **{"expert_used_count": 8, "expert_feed_forward_length": 768})
+    experts = llama(architecture="qwen3moe", metadata={"expert_used_count": 8, "expert_feed_forward_length": 768})
     assert estimate(experts, SETTINGS).compute_bytes < estimate(llama(), SETTINGS).compute_bytes
