@@ -90,7 +90,8 @@ class Anatomy:
     causal: bool
     tensors: tuple[TensorFacts, ...]
     metadata: Mapping[str, JsonValue]
-    """Every scalar key of the header (arrays are left out), for what the fields above do not name."""
+    """Every scalar key of the header and its short arrays of numbers (one per layer), for what the fields above do not name;
+    the vocabulary is left out."""
 
     @property
     def weights_bytes(self) -> int:

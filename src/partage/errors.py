@@ -25,6 +25,7 @@ PartageError
 ├── DocumentError
 │   ├── UnsupportedDocument      not a kind of file we read                                      415
 │   └── DocumentUnreadable       encrypted, corrupt, or too large to render                      422
+├── StoreError                 the model store cannot be read or written                     500
 ├── ModelFileError             a GGUF or safetensors file is truncated, hostile or unknown       422
 ├── PullError                  a model could not be fetched                                      502
 │   ├── DigestMismatch           what arrived is not what was promised                           502
@@ -169,6 +170,10 @@ class DocumentUnreadable(DocumentError):
 
 class ModelFileError(PartageError):
     """The model file is truncated, corrupt or of an unknown kind."""
+
+
+class StoreError(PartageError):
+    """The model store on this machine cannot be read or written."""
 
 
 class PullError(PartageError):
