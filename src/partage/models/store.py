@@ -1,0 +1,312 @@
+"""The models on this machine: a content-addressed store under PARTAGE_HOME.
+
+    blobs/sha256-<hex>                           weights, written once, never changed
+    models/<host>/<namespace>/<model>/<tag>.json a manifest per name: which blobs, where they came from
+    partial/                                     downloads under way (models/pull.py)
+
+A manifest is written last and removed first, each in one step, so whatever dies in between leaves whole models only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from partage.domain import Anatomy, Model
+from partage.errors import InvalidRequest, ModelFileError, ModelNotFound, PartageError, StoreError
+from partage.models import anatomy as facts
+from partage.models import catalog, names
+from partage.models.disk import disk_errors
+from partage.models.gguf_header import read_header
+
+log = logging.getLogger("partage.models")
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_LARGEST_MANIFEST_BYTES = 1 << 20
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True):
+    digest: str
+    size_bytes: int
+
+
+class MadeFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """What the weights were before Partage changed their form."""
+
+    digest: str
+    by: str
+    """"requantise Q4_1 to Q8_0, gguf 0.19.0"."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model beyond its bytes."""
+
+    source: str = ""
+    made_from: MadeFrom | None = None
+    licence: str = ""
+    template: str = ""
+    """Empty: the one in the GGUF."""
+    system: str = ""
+    parameters: dict[str, bool | int | float | str | list[str]] = {}
+    """Default options (Modelfile PARAMETER)."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    weights: Blob
+    projector: Blob | None = None
+    about: About = About()
+
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset(blob.digest for blob in (self.weights, self.projector) if blob)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is kept of a header once read."""
+
+    anatomy: Anatomy
+    template: str
+    licence: str
+
+
+class Store:
+    """All methods may block for the time of a disk access, add_file for the time of a copy."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.blobs = home / "blobs"
+        self.manifests = home / "models"
+        self.partial = home / "partial"
+        self._facts: dict[tuple[str, int, int], _Facts] = {}
+
+    # ---- reading
+
+    def list(self) -> list[Model]:
+        """Every whole model, by name. A broken one is logged and left out. Raises StoreError."""
+        models: list[Model] = []
+        for path in self._manifest_paths():
+            try:
+                models.append(self._model(path, _read_manifest(path)))
+            except PartageError as error:
+                log.warning("model left out: %s", error)
+        return sorted(models, key=lambda model: model.name)
+
+    def get(self, name: str) -> Model:
+        """The model of that name, or of another name for the same catalog entry.
+
+        Raises InvalidRequest (no possible name), ModelNotFound, ModelFileError (it is there, but broken).
+        """
+        path = self._path_of(name)
+        return self._model(path, _read_manifest(path))
+
+    def exists(self, name: str) -> bool:
+        try:
+            self.get(name)
+        except (ModelNotFound, ModelFileError, InvalidRequest):
+            return False
+        return True
+
+    def manifest(self, name: str) -> Manifest:
+        """The manifest of a name. Raises as get() does."""
+        return _read_manifest(self._path_of(name))
+
+    # ---- changing
+
+    def add_file(
+        self,
+        name: str,
+        path: Path,
+        *,
+        about: About = About(),  # noqa: B008
+        projector: Path | None = None,
+        move: bool = False,
+    ) -> Model:
+        """Take a GGUF (and its vision projector) into the store under a name, replacing what had that name.
+
+        `move` takes the file itself when it lies on the same filesystem; otherwise it is copied.
+        Raises InvalidRequest, ModelFileError, DiskFull, StoreError.
+        """
+        for file in (path, projector):
+            if file is not None:
+                facts.anatomy(read_header(file))  # a file we cannot read never becomes a model
+        with disk_errors(self.home), self._locked():
+            manifest = Manifest(
+                name=names.canonical(name),
+                weights=self._take(path, move=move),
+                projector=self._take(projector, move=move) if projector else None,
+                about=about,
+            )
+            self._write(manifest)
+        return self.get(manifest.name)
+
+    def link(self, name: str, to: str) -> Model:
+        """Give a model that is here one more name. Raises ModelNotFound, InvalidRequest, DiskFull, StoreError."""
+        with disk_errors(self.home), self._locked():
+            self._write(msgspec.structs.replace(self.manifest(to), name=names.canonical(name)))
+        return self.get(name)
+
+    def remove(self, name: str) -> None:
+        """Forget a name, and drop the blobs that no other name shares. Raises InvalidRequest, ModelNotFound, StoreError."""
+        path = self._path_of(name)
+        with disk_errors(self.home), self._locked():
+            try:
+                orphans = set(_read_manifest(path).digests)
+            except ModelFileError as error:  # a broken manifest can be removed too
+                log.warning("removing %s: %s", name, error)
+                orphans = set[str]()
+            path.unlink(missing_ok=True)
+            for other in self._manifest_paths():
+                try:
+                    orphans -= _read_manifest(other).digests
+                except ModelFileError as error:
+                    log.warning("keeping all blobs, for this may share one: %s", error)
+                    return
+            for digest in orphans:
+                self._blob_path(digest).unlink(missing_ok=True)
+            for folder in path.parents[:3]:
+                with contextlib.suppress(OSError):  # another name lives there
+                    folder.rmdir()
+
+    # ---- inside
+
+    def _path_of(self, name: str) -> Path:
+        canonical = names.canonical(name)
+        for each in catalog.same_as(canonical):
+            path = self.manifests / names.parse(each).path
+            if path.is_file():
+                return path
+        raise ModelNotFound(canonical)
+
+    def _manifest_paths(self) -> list[Path]:
+        if not self.manifests.exists():
+            return []
+        try:
+            # Path.rglob passes silently over what it may not read.
+            walk = os.walk(self.manifests, onerror=_raise)
+            return [Path(folder, file) for folder, _, files in walk for file in files if file.endswith(".json")]
+        except OSError as error:
+            raise StoreError(f"the model directory {self.manifests} cannot be read: {error.strerror}") from error
+
+    def _model(self, path: Path, manifest: Manifest) -> Model:
+        weights, projector = manifest.weights, manifest.projector
+        weights_facts = self._read_facts(weights)
+        projector_facts = self._read_facts(projector) if projector else None
+        template = manifest.about.template or weights_facts.template
+        return Model(
+            name=manifest.name,
+            digest=weights.digest,
+            path=str(self._blob_path(weights.digest)),
+            projector_path=str(self._blob_path(projector.digest)) if projector else None,
+            anatomy=weights_facts.anatomy,
+            projector=projector_facts.anatomy if projector_facts else None,
+            capabilities=facts.capabilities(weights_facts.anatomy, template, projector=projector is not None),
+            size_bytes=weights.size_bytes + (projector.size_bytes if projector else 0),
+            modified_at=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat().replace("+00:00", "Z"),
+            source=manifest.about.source,
+            licence=manifest.about.licence or weights_facts.licence,
+            template=template,
+            system=manifest.about.system,
+            parameters=manifest.about.parameters,
+        )
+
+    def _read_facts(self, blob: Blob) -> _Facts:
+        path = self._blob_path(blob.digest)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise ModelFileError(f"{path}: {error.strerror}") from error
+        if stat.st_size != blob.size_bytes:
+            raise ModelFileError(f"{path}: {stat.st_size} bytes where {blob.size_bytes} were stored")
+        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        if key not in self._facts:
+            header = read_header(path)
+            try:
+                self._facts[key] = _Facts(
+                    facts.anatomy(header), facts.chat_template(header), header.text("general.license")
+                )
+            except ModelFileError as error:
+                raise ModelFileError(f"{path}: {error.message}") from error
+        return self._facts[key]
+
+    def _blob_path(self, digest: str) -> Path:
+        if not _DIGEST.match(digest):
+            raise ModelFileError(f"{digest!r} is no digest")
+        return self.blobs / digest.replace(":", "-")
+
+    def _take(self, path: Path, *, move: bool) -> Blob:
+        with path.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            os.fsync(file.fileno())
+        target = self._blob_path(digest)
+        size_bytes = path.stat().st_size
+        if target.exists() and target.stat().st_size == size_bytes:
+            return Blob(digest=digest, size_bytes=size_bytes)
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        if move and path.stat().st_dev == self.blobs.stat().st_dev:
+            path.rename(target)
+        else:
+            with _written_whole(target) as temporary:
+                shutil.copyfile(path, temporary)
+        return Blob(digest=digest, size_bytes=size_bytes)
+
+    def _write(self, manifest: Manifest) -> None:
+        path = self.manifests / names.parse(manifest.name).path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _written_whole(path) as temporary:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        """One change at a time, across processes."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_LARGEST_MANIFEST_BYTES), type=Manifest)
+    except OSError as error:
+        raise ModelFileError(f"{path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path}: not a manifest: {error}") from error
+
+
+@contextlib.contextmanager
+def _written_whole(target: Path) -> Generator[Path]:
+    """Give a file to fill beside the target; put it in the target's place, on the disk, once it is whole."""
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+    os.close(descriptor)
+    path = Path(temporary)
+    try:
+        yield path
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _raise(error: OSError) -> None:
+    raise error
