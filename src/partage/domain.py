@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Literal, TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 DeviceId: TypeAlias = str  # "host", or a GPU's UUID
@@ -99,8 +99,18 @@ class Anatomy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Where a model is served that is not ours to load: an adopted server."""
+
+    kind: Literal["ollama", "openai"]
+    url: str
+    slots: int
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model that is on this machine and can be loaded."""
+    """A model that can be used here: its file is on this machine, or a server has been adopted for it."""
 
     name: str
     """Canonical: "llama3.2:latest"."""
@@ -123,6 +133,7 @@ class Model:
     system: str = ""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     """Default options that came with the model (Modelfile PARAMETER)."""
+    remote: Remote | None = None
 
 
 # ---- devices and memory ----------------------------------------------------------------------------------------
@@ -269,7 +280,7 @@ class Sampling:
     logit_bias: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
-OutputFormat: TypeAlias = "None | Literal['json'] | JsonObject"
+OutputFormat: TypeAlias = "Literal['json'] | JsonObject | None"
 """None: free text; "json": any JSON object; a JSON Schema: constrained decoding."""
 
 
