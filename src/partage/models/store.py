@@ -14,13 +14,13 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -33,12 +33,12 @@ from partage.models.gguf_header import read_header
 
 log = logging.getLogger("partage.models")
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 _LARGEST_MANIFEST_BYTES = 1 << 20
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
-    digest: str
+    digest: Digest
     size_bytes: int
 
 
@@ -100,7 +100,7 @@ class Store:
         models: list[Model] = []
         for path in self._manifest_paths():
             try:
-                models.append(self._model(path, _read_manifest(path)))
+                models.append(self._model(path, self._read(path)))
             except PartageError as error:
                 log.warning("model left out: %s", error)
         return sorted(models, key=lambda model: model.name)
@@ -111,7 +111,7 @@ class Store:
         Raises InvalidRequest (no possible name), ModelNotFound, ModelFileError (it is there, but broken).
         """
         path = self._path_of(name)
-        return self._model(path, _read_manifest(path))
+        return self._model(path, self._read(path))
 
     def exists(self, name: str) -> bool:
         try:
@@ -122,7 +122,7 @@ class Store:
 
     def manifest(self, name: str) -> Manifest:
         """The manifest of a name. Raises as get() does."""
-        return _read_manifest(self._path_of(name))
+        return self._read(self._path_of(name))
 
     # ---- changing
 
@@ -164,14 +164,14 @@ class Store:
         path = self._path_of(name)
         with disk_errors(self.home), self._locked():
             try:
-                orphans = set(_read_manifest(path).digests)
+                orphans = set(self._read(path).digests)
             except ModelFileError as error:  # a broken manifest can be removed too
                 log.warning("removing %s: %s", name, error)
                 orphans = set[str]()
             path.unlink(missing_ok=True)
             for other in self._manifest_paths():
                 try:
-                    orphans -= _read_manifest(other).digests
+                    orphans -= self._read(other).digests
                 except ModelFileError as error:
                     log.warning("keeping all blobs, for this may share one: %s", error)
                     return
@@ -201,6 +201,18 @@ class Store:
         except OSError as error:
             raise StoreError(f"the model directory {self.manifests} cannot be read: {error.strerror}") from error
 
+    def _read(self, path: Path) -> Manifest:
+        try:
+            with path.open("rb") as file:
+                manifest = msgspec.json.decode(file.read(_LARGEST_MANIFEST_BYTES), type=Manifest)
+            if self.manifests / names.parse(manifest.name).path != path:
+                raise ModelFileError(f"{path}: the manifest of another name, {manifest.name!r}")
+        except OSError as error:
+            raise ModelFileError(f"{path}: {error.strerror}") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, InvalidRequest) as error:
+            raise ModelFileError(f"{path}: not a manifest: {error}") from error
+        return manifest
+
     def _model(self, path: Path, manifest: Manifest) -> Model:
         weights, projector = manifest.weights, manifest.projector
         weights_facts = self._read_facts(weights)
@@ -220,7 +232,9 @@ class Store:
             licence=manifest.about.licence or weights_facts.licence,
             template=template,
             system=manifest.about.system,
-            parameters=manifest.about.parameters,
+            parameters={
+                key: [*value] if isinstance(value, list) else value for key, value in manifest.about.parameters.items()
+            },
         )
 
     def _read_facts(self, blob: Blob) -> _Facts:
@@ -243,8 +257,6 @@ class Store:
         return self._facts[key]
 
     def _blob_path(self, digest: str) -> Path:
-        if not _DIGEST.match(digest):
-            raise ModelFileError(f"{digest!r} is no digest")
         return self.blobs / digest.replace(":", "-")
 
     def _take(self, path: Path, *, move: bool) -> Blob:
@@ -276,16 +288,6 @@ class Store:
         with (self.home / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST_MANIFEST_BYTES), type=Manifest)
-    except OSError as error:
-        raise ModelFileError(f"{path}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path}: not a manifest: {error}") from error
 
 
 @contextlib.contextmanager
