@@ -1,0 +1,129 @@
+"""One HTTP way to a model server: posts JSON, streams lines, and turns every failure into an error of ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+
+import aiohttp
+import msgspec
+
+from partage.errors import (
+    ContextTooLong,
+    EngineCrashed,
+    EngineError,
+    EngineTimedOut,
+    InvalidRequest,
+    PartageError,
+    Unsupported,
+)
+
+LONGEST_ERROR_BODY = 64 * 1024
+
+
+class Connection:
+    """Open it once per engine with `async with`; any number of requests go side by side.
+
+    Leaving lines() early closes the connection at once: that is how the server learns that nobody listens any more.
+    """
+
+    def __init__(
+        self, base_url: str, *, socket_path: str = "", headers: Mapping[str, str] | None = None, idle_timeout_s: float
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._socket_path = socket_path
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._idle_timeout_s = idle_timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        # A kept connection holds one of the child's HTTP threads while it is idle; opening a unix socket costs 0.1 ms.
+        connector = (
+            aiohttp.UnixConnector(self._socket_path, limit=0, force_close=True)
+            if self._socket_path
+            else aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)  # under the 5 s after which many servers close
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=self._idle_timeout_s)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str) -> bytes:
+        async with self._request("GET", path, None) as response:
+            return await response.read()
+
+    async def post(self, path: str, body: object) -> bytes:
+        async with self._request("POST", path, body) as response:
+            return await response.read()
+
+    async def lines(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
+        """Yield the complete lines of a streamed answer, as they arrive, without their ends."""
+        rest = b""
+        async with self._request("POST", path, body) as response:
+            async for data in response.content.iter_any():
+                *lines, rest = (rest + data).split(b"\n") if rest else data.split(b"\n")
+                if lines:
+                    yield lines
+        if rest:
+            yield [rest]
+
+    @contextlib.asynccontextmanager
+    async def _request(self, method: str, path: str, body: object) -> AsyncGenerator[aiohttp.ClientResponse]:
+        assert self._session is not None, "open() comes first"
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._session.request(method, self._base_url + path, data=data) as response:
+                try:
+                    if response.status >= 400:
+                        raise error_of(response.status, await response.content.read(LONGEST_ERROR_BODY))
+                    yield response
+                finally:
+                    response.close()  # at once, unread: the server stops working on what nobody reads
+        except TimeoutError as error:
+            raise EngineTimedOut(f"the model server was silent for {self._idle_timeout_s:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise EngineCrashed("the model server does not take connections any more") from error
+        except aiohttp.ClientError as error:
+            raise EngineCrashed("the model server closed the connection in the middle of this request") from error
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str = ""
+    type: str = ""
+    code: int | str | None = None
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class _Problem(msgspec.Struct):
+    error: _ErrorBody | str = ""
+    message: str = ""
+
+
+def error_of(status: int, body: bytes) -> PartageError:
+    """Read the error body of llama.cpp, Ollama, OpenAI or vLLM."""
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        problem = _Problem(error=body[:300].decode(errors="replace").strip())
+    error = problem.error
+    if isinstance(error, str):
+        error = _ErrorBody(message=error or problem.message)
+    message = error.message or f"the model server answered {status}"
+    lowered = message.lower()
+    if error.n_ctx:
+        return ContextTooLong(
+            f"the prompt has {error.n_prompt_tokens} tokens, the model's context holds {error.n_ctx}; "
+            f"shorten it, or ask for a larger context"
+        )
+    if error.code == "context_length_exceeded" or "context length" in lowered or "too large to process" in lowered:
+        return ContextTooLong(message)
+    if status == 501 or "not supported" in lowered or "does not support" in lowered:
+        return Unsupported(message)
+    if status in {400, 413, 415, 422}:
+        return InvalidRequest(message)
+    if status in {401, 403}:
+        return EngineError("the model server refuses the hub's key")
+    return EngineError(message)

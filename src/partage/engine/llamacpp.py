@@ -1,0 +1,212 @@
+"""llama.cpp as a child: started from the built-in library or a llama-server binary, on a unix socket of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from partage.clock import Clock, SystemClock
+from partage.domain import DeviceId, Output, Work
+from partage.engine.base import EngineExit, Loaded
+from partage.engine.connection import Connection
+from partage.engine.launch import arguments, batch_tokens, environment, parameters
+from partage.engine.log import buffer_bytes
+from partage.engine.process import Child, spawn
+from partage.engine.spec import HOST, LaunchSpec
+from partage.engine.upstream import Upstream
+from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineStartFailed
+
+LONGEST_SOCKET_PATH = 107
+HEALTH_POLL_S = 0.01
+LAST_WORDS_S = 1.0
+TAIL_LINES_IN_MESSAGES = 8
+
+
+class LlamaCpp:
+    """One llama.cpp server of ours. Its socket lies in a directory that only this user can enter."""
+
+    def __init__(self, spec: LaunchSpec, clock: Clock | None = None) -> None:
+        self._spec = spec
+        self._clock = clock or SystemClock()
+        self._asked_to_stop = False
+        self._child: Child | None = None
+        self._upstream: Upstream | None = None
+        self._settled = asyncio.Event()
+        """There is a child by now, or there never will be one."""
+        self._open = contextlib.AsyncExitStack()
+        """The socket's directory and the connection."""
+
+    async def start(self) -> Loaded:
+        began_s = self._clock.now_s()
+        try:
+            async with asyncio.timeout(self._spec.start_timeout_s):
+                return await self._start(began_s)
+        except (EngineError, OSError, msgspec.DecodeError) as error:  # TimeoutError is an OSError
+            await self._end(0.0)
+            raise self._start_failure(error) from error
+        except BaseException:
+            await self._end(0.0)
+            raise
+
+    async def _start(self, began_s: float) -> Loaded:
+        spec = self._spec
+        directory = self._open.enter_context(private_directory(spec.run_dir))
+        socket_path = str(directory / "e.sock")
+        key = secrets.token_urlsafe(24)
+        if spec.llama_server is None:
+            orders = {
+                "parent_pid": os.getpid(),
+                "environment": environment(spec),
+                "parameters": parameters(spec, socket_path, key),
+            }
+            child = await self._spawn([sys.executable, "-m", "partage.worker"], msgspec.json.encode(orders))
+            if await child.wait_line() is None:
+                raise EngineStartFailed
+        else:
+            key_path = directory / "key"
+            key_path.write_text(key)
+            settings = [f"{name}={value}" for name, value in environment(spec).items()]
+            tether = [sys.executable, "-m", "partage.worker.tether", str(os.getpid()), *settings, "--"]
+            child = await self._spawn([*tether, spec.llama_server, *arguments(spec, socket_path, str(key_path))])
+        connection = Connection(
+            "http://engine",
+            socket_path=socket_path,
+            headers={"Authorization": f"Bearer {key}"},
+            idle_timeout_s=spec.idle_timeout_s,
+        )
+        await connection.open()
+        self._open.push_async_callback(connection.close)
+        if spec.llama_server is not None:
+            await poll_health(connection, child)
+        upstream = Upstream(connection, strict_grammar=spec.llama_server is None)
+        properties = await upstream.read_properties()
+        upstream.longest_input_tokens = min(properties.context_tokens, batch_tokens(spec)[1])
+        self._upstream = upstream
+        return Loaded(
+            load_s=self._clock.now_s() - began_s,
+            measured_bytes=self._measured_bytes(child),
+            context_tokens=properties.context_tokens,
+            slots=properties.total_slots,
+            pid=child.pid,
+        )
+
+    async def stream(self, work: Work) -> AsyncGenerator[Output, None]:
+        assert self._upstream is not None, "stream() before start() returned"
+        try:
+            async with aclosing(self._upstream.stream(work)) as outputs:
+                async for output in outputs:
+                    yield output
+        except EngineCrashed as error:
+            raise EngineCrashed(await self._last_words(error.message)) from error
+
+    async def stop(self, grace_s: float) -> None:
+        self._asked_to_stop = True
+        await self._end(grace_s)
+
+    async def wait_gone(self) -> EngineExit:
+        await self._settled.wait()
+        if self._child is None:
+            return EngineExit(returncode=None, asked_for=self._asked_to_stop)
+        returncode = await self._child.wait_gone()
+        await self._open.aclose()
+        return EngineExit(returncode=returncode, asked_for=self._asked_to_stop, log_tail=self._child.log.tail())
+
+    # ---- the child ----
+
+    async def _spawn(self, command: list[str], stdin: bytes = b"") -> Child:
+        if self._asked_to_stop:
+            raise EngineStartFailed
+        self._child = child = await spawn(command, stdin)
+        self._settled.set()
+        if self._asked_to_stop:
+            child.kill()
+        return child
+
+    async def _end(self, grace_s: float) -> None:
+        if self._child is not None:
+            await self._child.end(grace_s)
+        self._settled.set()
+        await self._open.aclose()
+
+    def _start_failure(self, error: Exception) -> EngineStartFailed:
+        name = self._spec.id
+        if self._asked_to_stop:
+            return EngineStartFailed(f"{name} was stopped while it started")
+        if isinstance(error, TimeoutError):
+            return EngineStartFailed(f"{name} was not ready after {self._spec.start_timeout_s:g} s")
+        if self._child is None:
+            return EngineStartFailed(f"{name} could not be started: {error}")
+        log = self._child.log
+        message = f"{name} did not start: {log.reason()}" + indented(log.tail())
+        killed = self._child.returncode == -signal.SIGKILL  # not by us: most likely by the kernel, for memory
+        return EngineOutOfMemory(message) if log.out_of_memory or killed else EngineStartFailed(message)
+
+    async def _last_words(self, what: str) -> str:
+        assert self._child is not None
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                returncode = await self._child.wait_gone()
+        except TimeoutError:
+            return f"{self._spec.id}: {what}"
+        how = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
+        return f"{self._spec.id}: {what} ({how})" + indented(self._child.log.tail())
+
+    def _measured_bytes(self, child: Child) -> tuple[tuple[DeviceId, int], ...]:
+        """Weigh it, per device of the spec.
+
+        On a GPU: the buffers in llama.cpp's log, and what the driver takes for a process. On the host, where pages
+        count when they are touched: the process's own pages, the mapped weights (they must stay for it to be quick),
+        and what it is yet to touch: compute buffers and the prompt cache up to its limit.
+        """
+        buffers = child.log.buffers
+        if not buffers:
+            return ()
+        measured: list[tuple[DeviceId, int]] = []
+        gpus = 0
+        for device in self._spec.devices:
+            if device == HOST:
+                memory = psutil.Process(child.pid).memory_info()
+                size = memory.rss - memory.shared + buffer_bytes(buffers, "CPU_Mapped")
+                size += buffer_bytes(buffers, "CPU", "compute") + self._spec.settings.prompt_cache_bytes
+            else:
+                size = buffer_bytes(buffers, f"CUDA{gpus}") + self._spec.gpu_overhead_bytes
+                gpus += 1
+            measured.append((device, size))
+        return tuple(measured)
+
+
+async def poll_health(connection: Connection, child: Child) -> None:
+    """Wait for a llama-server, which says nothing when it is ready. Raises EngineStartFailed when it ends."""
+    while child.returncode is None:
+        try:
+            await connection.get("/health")
+        except EngineError:
+            await asyncio.sleep(HEALTH_POLL_S)
+        else:
+            return
+    await child.wait_gone()
+    raise EngineStartFailed
+
+
+@contextlib.contextmanager
+def private_directory(parent: str) -> Generator[Path]:
+    """Make a directory for this user alone, under `parent` where a socket's path can be that long."""
+    Path(parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+    fits = len(os.fsencode(parent)) + len("/engine-12345678/e.sock") <= LONGEST_SOCKET_PATH
+    with tempfile.TemporaryDirectory(prefix="engine-", dir=parent if fits else None) as path:
+        yield Path(path)
+
+
+def indented(tail: Sequence[str]) -> str:
+    return "".join(f"\n  {line}" for line in tail[-TAIL_LINES_IN_MESSAGES:])

@@ -1,0 +1,214 @@
+"""Work for a llama.cpp server, in its own dialect: progress while it reads the prompt, fixed grammars, token lists."""
+
+from __future__ import annotations
+
+import base64
+from array import array
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import assert_never
+
+import msgspec
+
+from partage.domain import (
+    ChatWork,
+    CompletionWork,
+    EmbedWork,
+    JsonObject,
+    JsonValue,
+    Message,
+    Output,
+    OutputFormat,
+    Usage,
+    Vectors,
+    Work,
+)
+from partage.engine.connection import Connection
+from partage.engine.vectors import shorten
+from partage.engine.wire import DATA, END, ChatReader, CompletionReader, Reader, UsageJson, chat_json, sampling_json
+from partage.errors import ContextTooLong, EngineError
+
+EMBED_CHARACTERS_AT_ONCE = 8192
+"""About two seconds of work on two slow cores: an embedding request cannot be cancelled once it is sent."""
+EMBED_INPUTS_AT_ONCE = 32
+
+
+class _Defaults(msgspec.Struct, frozen=True):
+    n_ctx: int = 0
+
+
+class Properties(msgspec.Struct, frozen=True):
+    """What /props says of a loaded model."""
+
+    default_generation_settings: _Defaults = _Defaults()
+    total_slots: int = 1
+    media_marker: str = "<__media__>"
+    chat_template: str = ""
+
+    @property
+    def context_tokens(self) -> int:
+        return self.default_generation_settings.n_ctx
+
+
+class Upstream:
+    """Streams work to one llama.cpp server. `strict_grammar`: the server was built with LLGuidance, as xllamacpp is."""
+
+    def __init__(self, connection: Connection, *, strict_grammar: bool, longest_input_tokens: int = 512) -> None:
+        self._connection = connection
+        self.longest_input_tokens = longest_input_tokens
+        self._strict_grammar = strict_grammar
+        self.properties = Properties()
+
+    async def read_properties(self) -> Properties:
+        self.properties = msgspec.json.decode(await self._connection.get("/props"), type=Properties)
+        return self.properties
+
+    def stream(self, work: Work) -> AsyncGenerator[Output, None]:
+        match work:
+            case ChatWork():
+                return self._answer("/v1/chat/completions", self._chat_json(work), ChatReader())
+            case CompletionWork(raw=False):
+                message = Message(role="user", content=work.prompt, images=work.images)
+                chat = ChatWork(messages=(message,), sampling=work.sampling, format=work.format)
+                return self._answer("/v1/chat/completions", self._chat_json(chat), ChatReader())
+            case CompletionWork(suffix=""):
+                return self._answer("/completion", self._completion_json(work), CompletionReader())
+            case CompletionWork():
+                return self._answer("/infill", self._completion_json(work), CompletionReader())
+            case EmbedWork():
+                return self._embed(work)
+            case _:
+                assert_never(work)
+
+    async def _answer(self, path: str, body: JsonObject, reader: Reader) -> AsyncGenerator[Output, None]:
+        async with aclosing(self._connection.lines(path, body)) as groups:
+            async for lines in groups:
+                for line in lines:
+                    if line.startswith(DATA) and not line.startswith(END, len(DATA)):
+                        for output in reader.read(line[len(DATA) :]):
+                            yield output
+        yield reader.done()
+
+    # ---- bodies ----
+
+    def _chat_json(self, work: ChatWork) -> JsonObject:
+        body = chat_json(work)
+        body["return_progress"] = True  # also what makes it notice, while it reads the prompt, that nobody listens
+        match work.think:
+            case None:
+                pass
+            case bool():
+                body["chat_template_kwargs"] = {"enable_thinking": work.think}
+            case str():
+                body["chat_template_kwargs"] = {"enable_thinking": True, "reasoning_effort": work.think}
+        if work.format is not None:
+            body.update(self._format_json(work.format, thinks=self._may_think(work)))
+        return body
+
+    def _may_think(self, work: ChatWork) -> bool:
+        """A grammar binds from the first token, a response_format only after the model's thinking."""
+        return work.think is not False and "think" in self.properties.chat_template
+
+    def _format_json(self, format_: OutputFormat, *, thinks: bool) -> JsonObject:
+        schema: JsonObject = {"type": "object"} if format_ == "json" or format_ is None else format_
+        if self._strict_grammar and not thinks:
+            return {"grammar": compact_grammar(schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+
+    def _completion_json(self, work: CompletionWork) -> JsonObject:
+        body: JsonObject = {"stream": True, "return_progress": True, **sampling_json(work.sampling)}
+        if work.sampling.logprobs is not None:
+            body["n_probs"] = max(1, work.sampling.logprobs)
+        if work.format is not None:
+            schema: JsonObject = {"type": "object"} if work.format == "json" else work.format
+            if self._strict_grammar:
+                body["grammar"] = compact_grammar(schema)
+            else:
+                body["json_schema"] = schema
+        if work.suffix:
+            body |= {"input_prefix": work.prompt, "input_suffix": work.suffix}
+        elif work.images:
+            # A raw prompt that does not say where its pictures belong gets them first.
+            marker = self.properties.media_marker
+            prompt = work.prompt
+            for number in range(len(work.images)):
+                prompt = prompt.replace(f"[img-{number}]", marker)
+            prompt = marker * (len(work.images) - prompt.count(marker)) + prompt
+            pictures: list[JsonValue] = [base64.b64encode(image.data).decode() for image in work.images]
+            body["prompt"] = {"prompt_string": prompt, "multimodal_data": pictures}
+        else:
+            body["prompt"] = work.prompt
+        return body
+
+    # ---- embeddings ----
+
+    async def _embed(self, work: EmbedWork) -> AsyncGenerator[Output, None]:
+        vectors: list[tuple[float, ...]] = []
+        prompt_tokens = 0
+        for texts in grouped(work.inputs):
+            inputs = [await self._fitting(text, truncate=work.truncate) for text in texts]
+            body = {
+                "input": inputs,
+                "encoding_format": "base64",
+                "embd_normalize": 2 if work.normalise else -1,
+            }
+            answer = msgspec.json.decode(await self._connection.post("/v1/embeddings", body), type=_Embeddings)
+            if len(answer.data) != len(inputs):
+                raise EngineError(f"the model server returned {len(answer.data)} vectors for {len(inputs)} inputs")
+            vectors += (item.vector() for item in sorted(answer.data, key=lambda item: item.index))
+            prompt_tokens += answer.usage.prompt_tokens
+        if work.dimensions is not None:
+            vectors = [shorten(vector, work.dimensions, normalise=work.normalise) for vector in vectors]
+        yield Vectors(vectors=tuple(vectors), usage=Usage(prompt_tokens=prompt_tokens))
+
+    async def _fitting(self, text: str, *, truncate: bool) -> str | list[int]:
+        """Return the text, or its tokens cut to what the model takes at once (keeping the closing token)."""
+        longest = self.longest_input_tokens
+        if len(text.encode()) + 2 <= longest:  # a token is a byte at least
+            return text
+        answer = await self._connection.post("/tokenize", {"content": text, "add_special": True})
+        tokens = msgspec.json.decode(answer, type=_Tokens).tokens
+        if len(tokens) <= longest:
+            return text
+        if not truncate:
+            raise ContextTooLong(f"an input has {len(tokens)} tokens, the model takes {longest}; shorten or split it")
+        return [*tokens[: longest - 1], tokens[-1]]
+
+
+def compact_grammar(schema: JsonObject) -> str:
+    """Write a schema in LLGuidance's language with fixed separators: a weak model cannot lose itself in whitespace."""
+    separators: JsonObject = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    text = msgspec.json.encode({**schema, "x-guidance": separators}).decode()
+    return f"%llguidance {{}}\nstart: %json {text}"
+
+
+def grouped(texts: tuple[str, ...]) -> Iterator[list[str]]:
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and (characters + len(text) > EMBED_CHARACTERS_AT_ONCE or len(group) == EMBED_INPUTS_AT_ONCE):
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Embedding(msgspec.Struct):
+    embedding: str | list[float]
+    index: int = 0
+
+    def vector(self) -> tuple[float, ...]:
+        if isinstance(self.embedding, str):
+            return tuple(array("f", base64.b64decode(self.embedding)))
+        return tuple(self.embedding)
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Embedding]
+    usage: UsageJson = msgspec.field(default_factory=UsageJson)

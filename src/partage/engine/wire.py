@@ -1,0 +1,319 @@
+"""OpenAI-style JSON to and from the domain: what llama.cpp, vLLM and most other servers speak."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from partage.domain import (
+    ChatWork,
+    Delta,
+    Done,
+    Image,
+    JsonObject,
+    JsonValue,
+    Message,
+    Output,
+    PromptProgress,
+    Sampling,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
+from partage.engine.connection import error_of
+from partage.errors import EngineCrashed
+
+DATA = b"data: "
+END = b"[DONE]"
+
+# ---- requests --------------------------------------------------------------------------------------------------
+
+_SIGNATURES = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+)
+
+
+def media_type(image: Image) -> str:
+    """Look at the bytes: clients often send a wrong type, or none."""
+    if image.data[:4] == b"RIFF" and image.data[8:12] == b"WEBP":
+        return "image/webp"
+    for signature, name in _SIGNATURES:
+        if image.data.startswith(signature):
+            return name
+    return image.media_type or "application/octet-stream"
+
+
+def message_json(message: Message) -> JsonObject:
+    json: JsonObject = {"role": message.role, "content": message.content}
+    if message.images:
+        parts: list[JsonValue] = []
+        if message.content:
+            parts.append({"type": "text", "text": message.content})
+        for image in message.images:
+            encoded = base64.b64encode(image.data).decode()
+            parts.append({"type": "image_url", "image_url": {"url": f"data:{media_type(image)};base64,{encoded}"}})
+        json["content"] = parts
+    if message.thinking:
+        json["reasoning_content"] = message.thinking
+    if message.tool_calls:
+        json["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        json["tool_call_id"] = message.tool_call_id
+    if message.tool_name:
+        json["name"] = message.tool_name
+    return json
+
+
+def sampling_json(sampling: Sampling) -> JsonObject:
+    """Every field but logprobs, under the names that OpenAI gave them, or llama.cpp where OpenAI has none."""
+    json: JsonObject = {
+        name: value
+        for name in (
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "typical_p",
+            "seed",
+            "repeat_penalty",
+            "repeat_last_n",
+            "presence_penalty",
+            "frequency_penalty",
+        )
+        if (value := getattr(sampling, name)) is not None
+    }
+    if sampling.stop:
+        json["stop"] = list(sampling.stop)
+    if sampling.logit_bias:
+        json["logit_bias"] = dict(sampling.logit_bias)
+    return json
+
+
+def chat_json(work: ChatWork) -> JsonObject:
+    """Everything of a chat request but `format` and `think`, in which servers differ."""
+    json: JsonObject = {
+        "messages": [message_json(message) for message in work.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **sampling_json(work.sampling),
+    }
+    if work.sampling.logprobs is not None:
+        json["logprobs"] = True
+        json["top_logprobs"] = work.sampling.logprobs
+    if work.tools:
+        json["tools"] = list(work.tools)
+        if work.tool_choice is not None:
+            json["tool_choice"] = work.tool_choice
+    return json
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------
+
+
+class TopLogprobJson(msgspec.Struct):
+    token: str = ""
+    logprob: float = 0.0
+
+
+class LogprobJson(msgspec.Struct):
+    token: str = ""
+    logprob: float = 0.0
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprobJson] = []
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[LogprobJson] | None = None
+
+
+class _Function(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function = _Function()
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class UsageJson(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class Timings(msgspec.Struct):
+    """What llama.cpp measured."""
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    prompt_ms: float = 0.0
+    predicted_n: int = 0
+    predicted_ms: float = 0.0
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.cache_n + self.prompt_n,
+            cached_tokens=self.cache_n,
+            output_tokens=self.predicted_n,
+            prefill_s=self.prompt_ms / 1000,
+            decode_s=self.predicted_ms / 1000,
+        )
+
+
+class Progress(msgspec.Struct):
+    total: int = 0
+    processed: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: UsageJson | None = None
+    timings: Timings | None = None
+    prompt_progress: Progress | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+def logprobs_of(content: Iterable[LogprobJson]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(
+            token=item.token,
+            logprob=item.logprob,
+            bytes_=tuple(item.bytes or ()),
+            top=tuple((top.token, top.logprob) for top in item.top_logprobs),
+        )
+        for item in content
+    )
+
+
+class ChatReader:
+    """Reads the events of one streamed chat answer; runs once per token, so it does little."""
+
+    def __init__(self) -> None:
+        self.finish_reason = ""
+        self.usage: UsageJson | None = None
+        self.timings: Timings | None = None
+
+    def read(self, data: bytes) -> Iterator[Output]:
+        chunk = _decode_chunk(data)
+        if chunk.choices:
+            choice = chunk.choices[0]
+            delta = choice.delta
+            if delta.content or delta.tool_calls or delta.reasoning_content or delta.reasoning:
+                yield Delta(
+                    text=delta.content or "",
+                    thinking=delta.reasoning_content or delta.reasoning or "",
+                    tool_calls=_tool_calls_of(delta.tool_calls) if delta.tool_calls else (),
+                    logprobs=logprobs_of(choice.logprobs.content or ()) if choice.logprobs else (),
+                )
+            if choice.finish_reason:
+                self.finish_reason = choice.finish_reason
+        if chunk.prompt_progress is not None:
+            yield PromptProgress(chunk.prompt_progress.processed, chunk.prompt_progress.total)
+        if chunk.timings is not None:
+            self.timings = chunk.timings
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.error is not None:
+            raise error_of(500, data)
+
+    def done(self) -> Done:
+        if not self.finish_reason:
+            raise EngineCrashed("the model server ended its answer in the middle")
+        if self.timings is not None:
+            usage = self.timings.usage()
+        elif self.usage is not None:
+            details = self.usage.prompt_tokens_details
+            usage = Usage(
+                prompt_tokens=self.usage.prompt_tokens,
+                cached_tokens=(details.cached_tokens or 0) if details else 0,
+                output_tokens=self.usage.completion_tokens,
+            )
+        else:
+            usage = Usage()
+        return Done(finish_reason=self.finish_reason, usage=usage)
+
+
+def _tool_calls_of(pieces: Iterable[_ToolCall]) -> tuple[tuple[int, ToolCall], ...]:
+    return tuple(
+        (
+            piece.index,
+            ToolCall(id=piece.id or "", name=piece.function.name or "", arguments=piece.function.arguments or ""),
+        )
+        for piece in pieces
+    )
+
+
+class CompletionChunk(msgspec.Struct):
+    """One event of llama.cpp's own /completion and /infill."""
+
+    content: str = ""
+    stop: bool = False
+    stop_type: str = ""
+    timings: Timings | None = None
+    prompt_progress: Progress | None = None
+    completion_probabilities: list[LogprobJson] = []
+    error: msgspec.Raw | None = None
+
+
+_decode_completion = msgspec.json.Decoder(CompletionChunk).decode
+
+
+class CompletionReader:
+    """Reads the events of one streamed completion of llama.cpp."""
+
+    def __init__(self) -> None:
+        self._last: CompletionChunk | None = None
+
+    def read(self, data: bytes) -> Iterator[Output]:
+        chunk = _decode_completion(data)
+        if chunk.error is not None:
+            raise error_of(500, data)
+        if chunk.prompt_progress is not None:
+            yield PromptProgress(chunk.prompt_progress.processed, chunk.prompt_progress.total)
+        elif chunk.content:
+            yield Delta(text=chunk.content, logprobs=logprobs_of(chunk.completion_probabilities))
+        if chunk.stop:
+            self._last = chunk
+
+    def done(self) -> Done:
+        if self._last is None:
+            raise EngineCrashed("the model server ended its answer in the middle")
+        usage = self._last.timings.usage() if self._last.timings else Usage()
+        return Done(finish_reason="length" if self._last.stop_type == "limit" else "stop", usage=usage)
+
+
+Reader: TypeAlias = ChatReader | CompletionReader

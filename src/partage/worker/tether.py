@@ -1,0 +1,40 @@
+"""Ties a process to its parent: when the parent dies, by whatever signal, the kernel ends the process too.
+
+As a program it ties itself and becomes another one:
+`python -m partage.worker.tether PARENT_PID NAME=VALUE ... -- COMMAND ARGUMENT ...`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def tie_to(parent_pid: int) -> None:
+    """Die with the parent. The kernel means the thread that forked us: for the hub, the one that runs its loop."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit("the hub is gone")
+
+
+def main(arguments: list[str]) -> None:
+    split = arguments.index("--")
+    parent_pid, *settings = arguments[:split]
+    command = arguments[split + 1 :]
+    tie_to(int(parent_pid))
+    environment = {name: value for name, _, value in (setting.partition("=") for setting in settings)}
+    os.environ.update(environment)  # noqa: TID251 (set for the child, not read)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 (no shell is meant)
+    except OSError as error:
+        sys.exit(f"cannot run {command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
