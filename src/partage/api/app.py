@@ -1,0 +1,129 @@
+"""The hub's HTTP application: the routes, and the edge where errors become answers."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from partage.api.admin import AdminApi
+from partage.api.exchange import ClientLeft, Exchange
+from partage.api.gate import Gate
+from partage.api.ollama import OllamaApi
+from partage.api.ollama_models import OllamaModelsApi
+from partage.api.openai import OpenAIApi
+from partage.api.ports import ApiSettings, HubPort
+from partage.api.problems import Dialect, dialect_of, headers_of, status_of
+from partage.errors import MethodNotAllowed, NotFound, PartageError
+
+logger = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+
+def create_app(hub: HubPort, settings: ApiSettings) -> Starlette:
+    ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
+    openai, admin = OpenAIApi(hub, settings), AdminApi(hub)
+    ids = RequestIds()
+
+    def route(method: str, path: str, handler: Handler, *, needs_key: bool = True) -> Route:
+        endpoint = Endpoint(handler, hub if needs_key else None, ids, dialect_of(path), settings.max_body_bytes)
+        return Route(path, endpoint, methods=[method])
+
+    routes = [
+        # Busiest first: they are matched in this order.
+        route("POST", "/api/chat", ollama.chat),
+        route("POST", "/v1/chat/completions", openai.chat),
+        route("POST", "/api/generate", ollama.generate),
+        route("POST", "/api/embed", ollama.embed),
+        route("POST", "/v1/embeddings", openai.embeddings),
+        route("POST", "/v1/completions", openai.completion),
+        route("POST", "/api/embeddings", ollama.embeddings),
+        route("GET", "/", ollama_models.alive, needs_key=False),
+        route("GET", "/api/version", ollama_models.version, needs_key=False),
+        route("GET", "/api/status", ollama_models.cloud_status, needs_key=False),
+        route("GET", "/api/tags", ollama_models.tags),
+        route("GET", "/api/ps", ollama_models.ps),
+        route("POST", "/api/show", ollama_models.show),
+        route("POST", "/api/pull", ollama_models.pull),
+        route("DELETE", "/api/delete", ollama_models.delete),
+        route("GET", "/v1/models", openai.models),
+        route("GET", "/v1/models/{model:path}", openai.model),
+        route("GET", "/healthz", admin.health, needs_key=False),
+        route("GET", "/admin/status", admin.status),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, settings=settings)],
+        exception_handlers={HTTPException: _routing_problem},
+    )
+
+
+class RequestIds:
+    """Unique in this process's life and unlikely to meet another's: "5f0c2a9e-17"."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+class Endpoint:
+    """One handler as an ASGI application: finds out who calls, and answers errors in the caller's dialect."""
+
+    def __init__(
+        self, handler: Handler, hub: HubPort | None, ids: RequestIds, dialect: Dialect, body_limit_bytes: int
+    ) -> None:
+        self._handler = handler
+        self._hub = hub
+        self._ids = ids
+        self._dialect = dialect
+        self._body_limit_bytes = body_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, id_=self._ids.next(), body_limit_bytes=self._body_limit_bytes)
+        try:
+            if self._hub is not None:
+                exchange.client = self._hub.identify(api_key=exchange.api_key, address=exchange.address)
+            await self._handler(exchange)
+        except ClientLeft:
+            logger.debug("request %s: the client left", exchange.id)
+        except PartageError as error:
+            await self._answer_error(exchange, error)
+        except Exception:
+            # The edge: a defect of ours must not take the connection down without a word.
+            logger.exception("request %s failed", exchange.id)
+            await self._answer_error(exchange, PartageError(f"internal error; the log has it as {exchange.id}"))
+
+    async def _answer_error(self, exchange: Exchange, error: PartageError) -> None:
+        if exchange.started:
+            await exchange.finish(self._dialect.frame(error))
+        else:
+            body = self._dialect.body(error)
+            await exchange.answer(body, status=status_of(error), headers=headers_of(error))
+
+
+async def _routing_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    problem: PartageError
+    if error.status_code == 405:
+        allowed = tuple(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        message = f"{request.method} is not allowed on {path}; use {' or '.join(allowed)}"
+        problem = MethodNotAllowed(message, allowed=allowed)
+    else:
+        problem = NotFound(f"there is no {path} here; docs/api.md lists what there is")
+    headers = {name.decode(): value.decode() for name, value in headers_of(problem)}
+    return Response(dialect_of(path).body(problem), status_of(problem), headers, "application/json")

@@ -1,0 +1,149 @@
+"""Ollama's inference endpoints: /api/chat, generate, embed, embeddings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from partage.api.decoding import decode
+from partage.api.durations import keep_alive_s, nanoseconds
+from partage.api.exchange import Exchange
+from partage.api.images import image_of
+from partage.api.ollama_answers import OllamaFrames
+from partage.api.ollama_wire import (
+    ChatIn,
+    EmbeddingsIn,
+    EmbedIn,
+    GenerateIn,
+    format_of,
+    messages_of,
+)
+from partage.api.options import OLLAMA_DEFAULTS, options_of, top_logprobs_of
+from partage.api.ports import ApiSettings, HubPort
+from partage.api.requests import can_chat, request_of
+from partage.api.streaming import Answer, stream_answer, whole_answer
+from partage.domain import ChatWork, CompletionWork, EmbedWork, Message, Model, Request, Sampling, Work
+from partage.errors import Unsupported
+
+_chat = msgspec.json.Decoder(ChatIn)
+_generate = msgspec.json.Decoder(GenerateIn)
+_embed = msgspec.json.Decoder(EmbedIn)
+_embeddings = msgspec.json.Decoder(EmbeddingsIn)
+
+
+class OllamaApi:
+    def __init__(self, hub: HubPort, settings: ApiSettings) -> None:
+        self._hub = hub
+        self._settings = settings
+
+    async def chat(self, exchange: Exchange) -> None:
+        asked = decode(_chat, await exchange.read_body())
+        await self._generation(exchange, asked, OllamaFrames(asked.model_name, chat=True))
+
+    async def generate(self, exchange: Exchange) -> None:
+        asked = decode(_generate, await exchange.read_body())
+        await self._generation(exchange, asked, OllamaFrames(asked.model_name, chat=False))
+
+    async def _generation(self, exchange: Exchange, asked: ChatIn | GenerateIn, frames: OllamaFrames) -> None:
+        model = self._hub.model(asked.model_name)
+        keep_s = keep_alive_s(asked.keep_alive)
+        logprobs = top_logprobs_of(wanted=asked.logprobs, top=asked.top_logprobs)
+        options = options_of(model, asked.options, OLLAMA_DEFAULTS, logprobs=logprobs)
+        work = _work(asked, model, options.sampling)
+        # 1. Nothing to say, nothing to keep: unload.
+        if work is None and keep_s == 0:
+            await self._hub.unload(model.name)
+            await exchange.answer(frames.bare("unload"))
+            return
+        request = request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
+        ticket = self._hub.admit(request)
+        # 2. Nothing to say: load.
+        if work is None:
+            await whole_answer(exchange, ticket)
+            await exchange.answer(frames.bare("load"))
+        # 3. Streamed, unless told not to.
+        elif asked.stream is not False:
+            await stream_answer(exchange, ticket, frames, self._settings.silence_s)
+        # 4. Whole.
+        else:
+            await exchange.answer(frames.whole(await whole_answer(exchange, ticket)))
+
+    async def embed(self, exchange: Exchange) -> None:
+        asked = decode(_embed, await exchange.read_body())
+        inputs = [asked.input] if isinstance(asked.input, str) and asked.input else asked.input or []
+        work = EmbedWork(
+            inputs=tuple(inputs), truncate=asked.truncate is not False, dimensions=asked.dimensions or None
+        )
+        answer = await self._embedding(exchange, asked, work)
+        await exchange.answer_json(
+            {
+                "model": asked.model_name,
+                "embeddings": answer.vectors,
+                "total_duration": nanoseconds(answer.timing.total_s),
+                "load_duration": nanoseconds(answer.timing.load_s),
+                "prompt_eval_count": answer.usage.prompt_tokens,
+            }
+        )
+
+    async def embeddings(self, exchange: Exchange) -> None:
+        """The older endpoint: one prompt, one vector, not normalised."""
+        asked = decode(_embeddings, await exchange.read_body())
+        work = EmbedWork(inputs=(asked.prompt,) if asked.prompt else (), normalise=False)
+        answer = await self._embedding(exchange, asked, work)
+        await exchange.answer_json({"embedding": answer.vectors[0] if answer.vectors else []})
+
+    async def _embedding(self, exchange: Exchange, asked: EmbedIn | EmbeddingsIn, work: EmbedWork) -> Answer:
+        model = self._hub.model(asked.model_name)
+        request = self._embed_request(exchange, asked, model, work if work.inputs else None)
+        return await whole_answer(exchange, self._hub.admit(request))
+
+    def _embed_request(
+        self, exchange: Exchange, asked: EmbedIn | EmbeddingsIn, model: Model, work: EmbedWork | None
+    ) -> Request:
+        options = options_of(model, asked.options, OLLAMA_DEFAULTS)
+        return request_of(
+            exchange,
+            model,
+            work,
+            keep_alive_s=keep_alive_s(asked.keep_alive),
+            context_tokens=options.context_tokens,
+        )
+
+
+def _work(asked: ChatIn | GenerateIn, model: Model, sampling: Sampling) -> Work | None:
+    """None: the model is only to be loaded, or unloaded."""
+    if isinstance(asked, ChatIn):
+        return _chat_work(asked, model, sampling)
+    return _generate_work(asked, model, sampling)
+
+
+def _chat_work(asked: ChatIn, model: Model, sampling: Sampling) -> ChatWork | None:
+    if not asked.messages:
+        return None
+    return ChatWork(
+        messages=messages_of(asked.messages, model),
+        sampling=sampling,
+        tools=tuple(asked.tools or ()),
+        format=format_of(asked.format),
+        think=asked.think,
+    )
+
+
+def _generate_work(asked: GenerateIn, model: Model, sampling: Sampling) -> Work | None:
+    """A prompt is the one user message of a chat, unless it is raw, has a suffix, or the model cannot chat."""
+    if asked.template:
+        raise Unsupported("template: prompts are laid out by the model's own template; lay it out yourself with raw")
+    if asked.context:
+        raise Unsupported("context: answers here carry none; send the conversation to /api/chat")
+    if not asked.prompt and not asked.images and not asked.suffix:
+        return None
+    prompt = asked.prompt or ""
+    images = tuple(image_of(data, f"images[{index}]") for index, data in enumerate(asked.images or ()))
+    format_ = format_of(asked.format)
+    if asked.raw or asked.suffix or not can_chat(model):
+        return CompletionWork(
+            prompt=prompt, sampling=sampling, images=images, suffix=asked.suffix or "", format=format_
+        )
+    system = asked.system if asked.system is not None else model.system
+    lead = (Message(role="system", content=system),) if system else ()
+    user = Message(role="user", content=prompt, images=images)
+    return ChatWork(messages=(*lead, user), sampling=sampling, format=format_, think=asked.think)

@@ -1,0 +1,140 @@
+"""OpenAI's endpoints: /v1/chat/completions, completions, embeddings, models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from partage.api.decoding import decode
+from partage.api.durations import keep_alive_s
+from partage.api.exchange import Exchange
+from partage.api.openai_answers import OpenAIFrames, embeddings
+from partage.api.openai_wire import (
+    ChatIn,
+    CompletionIn,
+    EmbeddingsIn,
+    asked_options,
+    format_of,
+    messages_of,
+    texts_of,
+)
+from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logprobs_of
+from partage.api.ports import ApiSettings, HubPort
+from partage.api.requests import request_of
+from partage.api.streaming import stream_answer, whole_answer
+from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, Model, Work
+from partage.errors import InvalidRequest, Unsupported
+
+_chat = msgspec.json.Decoder(ChatIn)
+_completion = msgspec.json.Decoder(CompletionIn)
+_embeddings = msgspec.json.Decoder(EmbeddingsIn)
+
+
+class OpenAIApi:
+    def __init__(self, hub: HubPort, settings: ApiSettings) -> None:
+        self._hub = hub
+        self._settings = settings
+
+    async def chat(self, exchange: Exchange) -> None:
+        asked = decode(_chat, await exchange.read_body())
+        if asked.functions:
+            raise Unsupported("functions: this was replaced by tools; send tools")
+        model = self._hub.model(asked.model)
+        asked_for = asked_options(asked, asked.max_completion_tokens or asked.max_tokens)
+        logprobs = top_logprobs_of(wanted=asked.logprobs, top=asked.top_logprobs)
+        options = options_of(model, asked_for, OPENAI_DEFAULTS, logprobs=logprobs, logit_bias=asked.logit_bias)
+        work = ChatWork(
+            messages=messages_of(asked.messages, model),
+            sampling=options.sampling,
+            tools=tuple(asked.tools or ()),
+            tool_choice=asked.tool_choice,
+            format=format_of(asked.response_format),
+            think=_think(asked.reasoning_effort),
+        )
+        frames = OpenAIFrames("chat", exchange.id, asked.model, includes_usage=asked.includes_usage)
+        await self._generation(exchange, asked, model, work, options, frames)
+
+    async def completion(self, exchange: Exchange) -> None:
+        asked = decode(_completion, await exchange.read_body())
+        model = self._hub.model(asked.model)
+        options = options_of(
+            model,
+            asked_options(asked, asked.max_tokens),
+            OPENAI_DEFAULTS,
+            logprobs=asked.logprobs,
+            logit_bias=asked.logit_bias,
+        )
+        work = CompletionWork(
+            prompt=_prompt(asked),
+            sampling=options.sampling,
+            suffix=asked.suffix or "",
+            format=format_of(asked.response_format),
+        )
+        frames = OpenAIFrames("text", exchange.id, asked.model, includes_usage=asked.includes_usage)
+        await self._generation(exchange, asked, model, work, options, frames)
+
+    async def _generation(
+        self,
+        exchange: Exchange,
+        asked: ChatIn | CompletionIn,
+        model: Model,
+        work: Work,
+        options: Options,
+        frames: OpenAIFrames,
+    ) -> None:
+        keep_s = keep_alive_s(asked.keep_alive)
+        ticket = self._hub.admit(
+            request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
+        )
+        if asked.stream:
+            await stream_answer(exchange, ticket, frames, self._settings.silence_s)
+        else:
+            await exchange.answer(frames.whole(await whole_answer(exchange, ticket)))
+
+    async def embeddings(self, exchange: Exchange) -> None:
+        asked = decode(_embeddings, await exchange.read_body())
+        if asked.encoding_format not in {None, "float", "base64"}:
+            raise InvalidRequest('encoding_format must be "float" or "base64"', field="encoding_format")
+        inputs = texts_of(asked.input, "input")
+        if not inputs or not all(inputs):
+            raise InvalidRequest("input: an empty text has no embedding", field="input")
+        if asked.dimensions is not None and asked.dimensions < 1:
+            raise InvalidRequest("dimensions must be at least 1", field="dimensions")
+        model = self._hub.model(asked.model)
+        options = options_of(model, asked.options, OPENAI_DEFAULTS)
+        request = request_of(
+            exchange,
+            model,
+            EmbedWork(inputs=inputs, dimensions=asked.dimensions),
+            keep_alive_s=keep_alive_s(asked.keep_alive),
+            context_tokens=options.context_tokens,
+        )
+        answer = await whole_answer(exchange, self._hub.admit(request))
+        await exchange.answer(embeddings(answer, asked.model, as_base64=asked.encoding_format == "base64"))
+
+    async def models(self, exchange: Exchange) -> None:
+        await exchange.answer_json({"object": "list", "data": [_model(model) for model in self._hub.models()]})
+
+    async def model(self, exchange: Exchange) -> None:
+        await exchange.answer_json(_model(self._hub.model(exchange.path_parameter("model"))))
+
+
+def _model(model: Model) -> JsonObject:
+    created = int(datetime.fromisoformat(model.modified_at).timestamp()) if model.modified_at else 0
+    return {"id": model.name, "object": "model", "created": created, "owned_by": "library"}
+
+
+def _think(effort: str | None) -> bool | str | None:
+    return False if effort == "none" else effort
+
+
+def _prompt(asked: CompletionIn) -> str:
+    if asked.echo:
+        raise Unsupported("echo: the prompt is not repeated; put it before the answer yourself")
+    if asked.best_of is not None and asked.best_of != 1:
+        raise Unsupported("best_of: only 1 answer is drawn")
+    prompts = texts_of(asked.prompt or "", "prompt")
+    if len(prompts) != 1:
+        raise Unsupported("prompt: one per request; send a request for each")
+    return prompts[0]

@@ -1,0 +1,202 @@
+"""OpenAI's requests as types, and into the domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from partage.api.images import image_of_url
+from partage.domain import Image, Message, Model, OutputFormat, ToolCall
+from partage.errors import InvalidRequest, Unsupported
+
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+"""Theirs -> ours."""
+
+
+class ImageUrl(msgspec.Struct):
+    url: str
+
+
+class ContentPart(msgspec.Struct):
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | str | None = None
+
+
+class FunctionIn(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class ToolCallIn(msgspec.Struct):
+    function: FunctionIn
+    id: str = ""
+
+
+class MessageIn(msgspec.Struct):
+    role: str
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCallIn] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class JsonSchema(msgspec.Struct):
+    schema: dict[str, Any] | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class _Named(msgspec.Struct, kw_only=True):
+    model: str
+    keep_alive: float | str | None = None
+    """Ours, as in Ollama's dialect."""
+    options: dict[str, Any] | None = None
+    """Ours: Ollama's options, num_ctx among them."""
+
+
+class _Generation(_Named, kw_only=True):
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    n: int | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def includes_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+class ChatIn(_Generation, kw_only=True):
+    messages: list[MessageIn]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    functions: list[dict[str, Any]] | None = None
+
+
+class CompletionIn(_Generation, kw_only=True):
+    prompt: str | list[str | int | list[int]] | None = None
+    suffix: str | None = None
+    logprobs: int | None = None
+    echo: bool | None = None
+    best_of: int | None = None
+
+
+class EmbeddingsIn(_Named, kw_only=True):
+    input: str | list[str | int | list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+
+
+def asked_options(asked: _Generation, max_tokens: int | None) -> dict[str, Any]:
+    """What was asked for, under Ollama's names; `options` fills in what has no field here."""
+    if asked.n is not None and asked.n != 1:
+        raise Unsupported("n: only 1 answer per request is supported; send the request again for another")
+    named = {
+        "num_predict": max_tokens,
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "min_p": asked.min_p,
+        "seed": asked.seed,
+        "stop": asked.stop,
+        "presence_penalty": asked.presence_penalty,
+        "frequency_penalty": asked.frequency_penalty,
+    }
+    return {**(asked.options or {}), **{name: value for name, value in named.items() if value is not None}}
+
+
+def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:
+    """The conversation; the model's own system prompt leads it where it brings none. Raises RequestError."""
+    if not asked:
+        raise InvalidRequest("messages: at least one is needed", field="messages")
+    messages = tuple(_message(message, f"messages[{index}]") for index, message in enumerate(asked))
+    if model.system and messages[0].role != "system":
+        return Message(role="system", content=model.system), *messages
+    return messages
+
+
+def _message(asked: MessageIn, field: str) -> Message:
+    role = ROLES.get(asked.role)
+    if role is None:
+        message = f'{field}.role: "{asked.role[:40]}" is none of {", ".join(ROLES)}'
+        raise InvalidRequest(message, field=f"{field}.role")
+    text, images = _content(asked.content, f"{field}.content")
+    calls = asked.tool_calls or ()
+    return Message(
+        role=role,
+        content=text,
+        images=images,
+        thinking=asked.reasoning or "",
+        tool_calls=tuple(
+            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments) for call in calls
+        ),
+        tool_call_id=asked.tool_call_id or "",
+        tool_name=(asked.name or "") if role == "tool" else "",
+    )
+
+
+def _content(content: str | list[ContentPart] | None, field: str) -> tuple[str, tuple[Image, ...]]:
+    if content is None or isinstance(content, str):
+        return content or "", ()
+    texts: list[str] = []
+    images: list[Image] = []
+    for index, part in enumerate(content):
+        where = f"{field}[{index}]"
+        match part.type:
+            case "text" if part.text is not None:
+                texts.append(part.text)
+            case "image_url" if part.image_url is not None:
+                url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+                images.append(image_of_url(url, f"{where}.image_url"))
+            case "text" | "image_url":
+                raise InvalidRequest(f"{where}.{part.type} is required", field=f"{where}.{part.type}")
+            case _:
+                raise Unsupported(f'{where}: "{part.type[:40]}" is not supported; send text or image_url parts')
+    return "\n".join(texts), tuple(images)
+
+
+def format_of(asked: ResponseFormat | None) -> OutputFormat:
+    if asked is None or asked.type == "text":
+        return None
+    if asked.type == "json_object":
+        return "json"
+    if asked.type != "json_schema":
+        message = f'response_format.type: "{asked.type[:40]}" is none of text, json_object, json_schema'
+        raise InvalidRequest(message, field="response_format.type")
+    if asked.json_schema is None or asked.json_schema.schema is None:
+        field = "response_format.json_schema.schema"
+        raise InvalidRequest(f"{field} is required", field=field)
+    return asked.json_schema.schema
+
+
+def texts_of(asked: str | list[str | int | list[int]], field: str) -> tuple[str, ...]:
+    """Raises Unsupported for token ids: they mean something only to the tokenizer that made them."""
+    if isinstance(asked, str):
+        return (asked,)
+    texts = tuple(one for one in asked if isinstance(one, str))
+    if len(texts) < len(asked):
+        raise Unsupported(f"{field}: token ids are not supported; send the text itself")
+    return texts

@@ -1,0 +1,114 @@
+"""Errors on the wire: which status each class has, and how each dialect writes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from partage import errors
+from partage.domain import JsonObject
+from partage.errors import InvalidRequest, PartageError, Refused
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+STATUS: Mapping[type[PartageError], int] = {
+    errors.RequestError: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.ModelNotFound: 404,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.TooLarge: 413,
+    errors.Refused: 503,
+    errors.QuotaExceeded: 429,
+    errors.CannotFit: 507,
+    errors.EngineError: 502,
+    errors.EngineStartFailed: 503,
+    errors.EngineTimedOut: 504,
+    errors.DocumentError: 422,
+    errors.UnsupportedDocument: 415,
+    errors.ModelFileError: 422,
+    errors.PullError: 502,
+    errors.DiskFull: 507,
+    errors.PartageError: 500,
+}
+
+
+def status_of(error: PartageError) -> int:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def headers_of(error: PartageError) -> Headers:
+    match error:
+        case Refused():
+            return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
+        case errors.Unauthorized():
+            return [(b"www-authenticate", b"Bearer")]
+        case errors.MethodNotAllowed():
+            return [(b"allow", ", ".join(error.allowed).encode())]
+        case _:
+            return []
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one family of clients wants to read an error, before the first byte and after it."""
+
+    name: str
+    body: Callable[[PartageError], bytes]
+    frame: Callable[[PartageError], bytes]
+
+
+def _ollama_body(error: PartageError) -> bytes:
+    return msgspec.json.encode({"error": error.message})
+
+
+def _openai_body(error: PartageError) -> bytes:
+    field = error.field if isinstance(error, InvalidRequest) else None
+    problem: JsonObject = {"message": error.message, "type": _openai_type(error), "param": field, "code": _code(error)}
+    return msgspec.json.encode({"error": problem})
+
+
+def _openai_type(error: PartageError) -> str:
+    match status_of(error):
+        case 401:
+            return "authentication_error"
+        case 403:
+            return "permission_error"
+        case 404:
+            return "not_found_error"
+        case 429:
+            return "rate_limit_error"
+        case status if status < 500:
+            return "invalid_request_error"
+        case _:
+            return "api_error"
+
+
+def _code(error: PartageError) -> str | None:
+    """The codes that OpenAI's clients look for; None elsewhere, as OpenAI does."""
+    match error:
+        case errors.ModelNotFound():
+            return "model_not_found"
+        case errors.ContextTooLong():
+            return "context_length_exceeded"
+        case errors.Unauthorized():
+            return "invalid_api_key"
+        case errors.QuotaExceeded():
+            return "rate_limit_exceeded"
+        case errors.QueueFull():
+            return "server_busy"
+        case _:
+            return None
+
+
+OLLAMA = Dialect("ollama", _ollama_body, lambda error: _ollama_body(error) + b"\n")
+OPENAI = Dialect("openai", _openai_body, lambda error: b"data: " + _openai_body(error) + b"\n\n")
+
+
+def dialect_of(path: str) -> Dialect:
+    return OPENAI if path.startswith("/v1/") else OLLAMA

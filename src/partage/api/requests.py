@@ -1,0 +1,79 @@
+"""Steps every dialect takes between the wire and hub.admit: what the model can do, and the Request."""
+
+from __future__ import annotations
+
+from partage.api.durations import parse_duration_s
+from partage.api.exchange import Exchange
+from partage.domain import Capability, ChatWork, CompletionWork, EmbedWork, Model, Request, Work
+from partage.errors import InvalidRequest, Unsupported
+
+
+def request_of(
+    exchange: Exchange,
+    model: Model,
+    work: Work | None,
+    *,
+    keep_alive_s: float | None = None,
+    context_tokens: int | None = None,
+) -> Request:
+    """Raises Unsupported, InvalidRequest."""
+    if work is not None:
+        _check_capabilities(model, work)
+    return Request(
+        id=exchange.id,
+        model=model.name,
+        client=exchange.client,
+        work=work,
+        keep_alive_s=keep_alive_s,
+        context_tokens=context_tokens,
+        deadline_s=_deadline_s(exchange),
+    )
+
+
+def _deadline_s(exchange: Exchange) -> float | None:
+    """`X-Partage-Timeout: 30` or `30s`: the client has no use for a later answer."""
+    text = exchange.header(b"x-partage-timeout")
+    if text is None:
+        return None
+    try:
+        seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration_s(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise InvalidRequest(f'X-Partage-Timeout: "{text[:40]}" is no duration; write 30 or "1m30s"')
+    return seconds
+
+
+def can_chat(model: Model) -> bool:
+    return not model.capabilities or bool(model.capabilities & {Capability.CHAT})
+
+
+def _check_capabilities(model: Model, work: Work) -> None:
+    """A model that says nothing of itself (a remote one) is believed to do everything."""
+    if not model.capabilities:
+        return
+    for needed, does in _needs(work):
+        if not model.capabilities & needed:
+            raise Unsupported(f'"{model.name}" does not support {does}')
+
+
+def _needs(work: Work) -> list[tuple[set[Capability], str]]:
+    needs: list[tuple[set[Capability], str]] = []
+    match work:
+        case ChatWork():
+            needs.append(({Capability.CHAT, Capability.COMPLETION}, "chat"))
+            if any(message.images for message in work.messages):
+                needs.append(({Capability.VISION}, "images"))
+            if work.tools:
+                needs.append(({Capability.TOOLS}, "tools"))
+            if work.think:
+                needs.append(({Capability.THINKING}, "thinking"))
+        case CompletionWork():
+            needs.append(({Capability.COMPLETION, Capability.CHAT}, "generate"))
+            if work.images:
+                needs.append(({Capability.VISION}, "images"))
+            if work.suffix:
+                needs.append(({Capability.INSERT}, "insert"))
+        case EmbedWork():
+            needs.append(({Capability.EMBEDDING}, "embeddings"))
+    return needs

@@ -1,0 +1,165 @@
+"""Answers on their way out: streamed or whole, ended in every phase as soon as the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from partage.api.exchange import ClientLeft, Exchange
+from partage.api.ports import QueuePosition, Ticket, Timing
+from partage.domain import Delta, Done, PromptProgress, TokenLogprob, ToolCall, Usage, Vectors
+
+NDJSON = b"application/x-ndjson"
+SSE = b"text/event-stream; charset=utf-8"
+SSE_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class Frames(Protocol):
+    """How one dialect writes a streamed answer. One object per answer; it may remember what it has written."""
+
+    content_type: bytes
+
+    def delta(self, delta: Delta) -> bytes:
+        """Empty: nothing to write yet."""
+        ...
+
+    def done(self, done: Done, timing: Timing) -> bytes: ...
+
+    def silence(self, position: QueuePosition | None) -> bytes:
+        """What to send so that nobody between us and the client thinks the line is dead."""
+        ...
+
+
+@asynccontextmanager
+async def while_present(exchange: Exchange) -> AsyncGenerator[None]:
+    """Run the body only as long as the client is there; raises ClientLeft in its place. Needs the body to be read."""
+    async with _collapsing_group() as group:
+        listener = group.create_task(_listen(exchange))
+        yield
+        listener.cancel()
+
+
+async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
+    """Write the answer as it comes.
+
+    The headers wait for the first piece of it, so that an error before that keeps its status. When there is none for
+    `silence_s` (the request queues, its model loads, a long prompt is read), headers and keep-alives go out instead.
+    """
+    async with _collapsing_group() as group:
+        companion = group.create_task(_break_silence(exchange, ticket, frames, silence_s))
+        async with aclosing(ticket.stream()) as outputs:
+            async for output in outputs:
+                match output:
+                    case Delta():
+                        chunk = frames.delta(output)
+                    case Done():
+                        chunk = frames.done(output, ticket.timing)
+                    case PromptProgress() | Vectors():
+                        continue
+                    case _:
+                        assert_never(output)
+                if not exchange.started:
+                    await _start(exchange, frames)
+                if chunk:
+                    await exchange.write(chunk)
+        companion.cancel()
+    await exchange.finish()
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer, put together from its pieces."""
+
+    timing: Timing
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    vectors: tuple[tuple[float, ...], ...] = ()
+    finish_reason: str = "stop"
+    usage: Usage = field(default_factory=Usage)
+
+
+async def whole_answer(exchange: Exchange, ticket: Ticket) -> Answer:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    tool_calls = ToolCallPieces()
+    answer = Answer(timing=Timing())
+    async with while_present(exchange), aclosing(ticket.stream()) as outputs:
+        async for output in outputs:
+            match output:
+                case Delta():
+                    texts.append(output.text)
+                    thoughts.append(output.thinking)
+                    tool_calls.add(output)
+                    answer.logprobs.extend(output.logprobs)
+                case Done():
+                    answer.finish_reason, answer.usage = output.finish_reason, output.usage
+                case Vectors():
+                    answer.vectors, answer.usage = output.vectors, output.usage
+                case PromptProgress():
+                    pass
+                case _:
+                    assert_never(output)
+    answer.timing = ticket.timing
+    answer.text, answer.thinking, answer.tool_calls = "".join(texts), "".join(thoughts), tool_calls.take()
+    return answer
+
+
+class ToolCallPieces:
+    """Tool calls that come in pieces, put together."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, ToolCall] = {}
+
+    def add(self, delta: Delta) -> None:
+        for index, piece in delta.tool_calls:
+            known = self._calls.get(index)
+            self._calls[index] = piece if known is None else _joined(known, piece)
+
+    def take(self) -> tuple[ToolCall, ...]:
+        calls = tuple(self._calls[index] for index in sorted(self._calls))
+        self._calls.clear()
+        return calls
+
+
+def _joined(known: ToolCall, piece: ToolCall) -> ToolCall:
+    return ToolCall(id=known.id or piece.id, name=known.name or piece.name, arguments=known.arguments + piece.arguments)
+
+
+async def _start(exchange: Exchange, frames: Frames) -> None:
+    await exchange.start(frames.content_type, SSE_HEADERS if frames.content_type is SSE else None)
+
+
+async def _break_silence(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
+    """Listen for the client's leaving; whenever nothing was written for `silence_s`, write a keep-alive."""
+    while True:
+        writes = exchange.writes
+        try:
+            async with asyncio.timeout(silence_s):
+                await _listen(exchange)
+        except TimeoutError:
+            if exchange.writes == writes:
+                if not exchange.started:
+                    await _start(exchange, frames)
+                await exchange.write(frames.silence(ticket.position()))
+
+
+async def _listen(exchange: Exchange) -> None:
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientLeft
+
+
+@asynccontextmanager
+async def _collapsing_group() -> AsyncGenerator[asyncio.TaskGroup]:
+    """A task group whose only error comes out as itself: those who wait above match on its class."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        # Two at once: the client left while the answer failed. Nobody is there to read the second.
+        raise errors.exceptions[0] from None
