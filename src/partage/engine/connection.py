@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -19,6 +20,9 @@ from partage.errors import (
 )
 
 LONGEST_ERROR_BODY = 64 * 1024
+UNREADABLE = "the model server sent something unreadable: {}"
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -87,6 +91,13 @@ class Connection:
             raise EngineCrashed("the model server does not take connections any more") from error
         except aiohttp.ClientError as error:
             raise EngineCrashed("the model server closed the connection in the middle of this request") from error
+
+
+def decode(answer: bytes, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer, type=type_)
+    except msgspec.MsgspecError as error:
+        raise EngineError(UNREADABLE.format(error)) from error
 
 
 class _ErrorBody(msgspec.Struct):

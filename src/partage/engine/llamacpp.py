@@ -52,7 +52,7 @@ class LlamaCpp:
         try:
             async with asyncio.timeout(self._spec.start_timeout_s):
                 return await self._start(began_s)
-        except (EngineError, OSError, msgspec.DecodeError) as error:  # TimeoutError is an OSError
+        except (EngineError, OSError) as error:  # TimeoutError is an OSError
             await self._end(0.0)
             raise self._start_failure(error) from error
         except BaseException:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from array import array
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
 from typing import assert_never
 
 import msgspec
@@ -23,10 +21,11 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.connection import Connection
-from partage.engine.vectors import shorten
-from partage.engine.wire import DATA, END, ChatReader, CompletionReader, Reader, UsageJson, chat_json, sampling_json
-from partage.errors import ContextTooLong, EngineError
+from partage.engine.answers import ChatReader, CompletionReader, Reader, stream_answer
+from partage.engine.bodies import chat_json, sampling_json
+from partage.engine.connection import Connection, decode
+from partage.engine.vectors import decode_embeddings, shorten
+from partage.errors import ContextTooLong
 
 EMBED_CHARACTERS_AT_ONCE = 8192
 """About two seconds of work on two slow cores: an embedding request cannot be cancelled once it is sent."""
@@ -60,7 +59,7 @@ class Upstream:
         self.properties = Properties()
 
     async def read_properties(self) -> Properties:
-        self.properties = msgspec.json.decode(await self._connection.get("/props"), type=Properties)
+        self.properties = decode(await self._connection.get("/props"), Properties)
         return self.properties
 
     def stream(self, work: Work) -> AsyncGenerator[Output, None]:
@@ -80,14 +79,8 @@ class Upstream:
             case _:
                 assert_never(work)
 
-    async def _answer(self, path: str, body: JsonObject, reader: Reader) -> AsyncGenerator[Output, None]:
-        async with aclosing(self._connection.lines(path, body)) as groups:
-            async for lines in groups:
-                for line in lines:
-                    if line.startswith(DATA) and not line.startswith(END, len(DATA)):
-                        for output in reader.read(line[len(DATA) :]):
-                            yield output
-        yield reader.done()
+    def _answer(self, path: str, body: JsonObject, reader: Reader) -> AsyncGenerator[Output, None]:
+        return stream_answer(self._connection, path, body, reader)
 
     # ---- bodies ----
 
@@ -152,11 +145,10 @@ class Upstream:
                 "encoding_format": "base64",
                 "embd_normalize": 2 if work.normalise else -1,
             }
-            answer = msgspec.json.decode(await self._connection.post("/v1/embeddings", body), type=_Embeddings)
-            if len(answer.data) != len(inputs):
-                raise EngineError(f"the model server returned {len(answer.data)} vectors for {len(inputs)} inputs")
-            vectors += (item.vector() for item in sorted(answer.data, key=lambda item: item.index))
-            prompt_tokens += answer.usage.prompt_tokens
+            answer = await self._connection.post("/v1/embeddings", body)
+            found, usage = decode_embeddings(answer, len(inputs))
+            vectors += found
+            prompt_tokens += usage.prompt_tokens
         if work.dimensions is not None:
             vectors = [shorten(vector, work.dimensions, normalise=work.normalise) for vector in vectors]
         yield Vectors(vectors=tuple(vectors), usage=Usage(prompt_tokens=prompt_tokens))
@@ -167,7 +159,7 @@ class Upstream:
         if len(text.encode()) + 2 <= longest:  # a token is a byte at least
             return text
         answer = await self._connection.post("/tokenize", {"content": text, "add_special": True})
-        tokens = msgspec.json.decode(answer, type=_Tokens).tokens
+        tokens = decode(answer, _Tokens).tokens
         if len(tokens) <= longest:
             return text
         if not truncate:
@@ -197,18 +189,3 @@ def grouped(texts: tuple[str, ...]) -> Iterator[list[str]]:
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
-
-
-class _Embedding(msgspec.Struct):
-    embedding: str | list[float]
-    index: int = 0
-
-    def vector(self) -> tuple[float, ...]:
-        if isinstance(self.embedding, str):
-            return tuple(array("f", base64.b64decode(self.embedding)))
-        return tuple(self.embedding)
-
-
-class _Embeddings(msgspec.Struct):
-    data: list[_Embedding]
-    usage: UsageJson = msgspec.field(default_factory=UsageJson)

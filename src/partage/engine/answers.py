@@ -1,125 +1,24 @@
-"""OpenAI-style JSON to and from the domain: what llama.cpp, vLLM and most other servers speak."""
+"""Streamed answers in OpenAI-style JSON, and in llama.cpp's own, become Outputs. This runs once per token."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import Protocol
 
 import msgspec
 
-from partage.domain import (
-    ChatWork,
-    Delta,
-    Done,
-    Image,
-    JsonObject,
-    JsonValue,
-    Message,
-    Output,
-    PromptProgress,
-    Sampling,
-    TokenLogprob,
-    ToolCall,
-    Usage,
-)
-from partage.engine.connection import error_of
-from partage.errors import EngineCrashed
-
-DATA = b"data: "
-END = b"[DONE]"
-
-# ---- requests --------------------------------------------------------------------------------------------------
-
-_SIGNATURES = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-)
+from partage.domain import Delta, Done, JsonObject, Output, PromptProgress, TokenLogprob, ToolCall, Usage
+from partage.engine.connection import UNREADABLE, Connection, error_of
+from partage.errors import EngineCrashed, EngineError
 
 
-def media_type(image: Image) -> str:
-    """Look at the bytes: clients often send a wrong type, or none."""
-    if image.data[:4] == b"RIFF" and image.data[8:12] == b"WEBP":
-        return "image/webp"
-    for signature, name in _SIGNATURES:
-        if image.data.startswith(signature):
-            return name
-    return image.media_type or "application/octet-stream"
+class Reader(Protocol):
+    """Takes the events of one answer and keeps what its end is made of."""
 
+    def read(self, data: bytes) -> Iterator[Output]: ...
 
-def message_json(message: Message) -> JsonObject:
-    json: JsonObject = {"role": message.role, "content": message.content}
-    if message.images:
-        parts: list[JsonValue] = []
-        if message.content:
-            parts.append({"type": "text", "text": message.content})
-        for image in message.images:
-            encoded = base64.b64encode(image.data).decode()
-            parts.append({"type": "image_url", "image_url": {"url": f"data:{media_type(image)};base64,{encoded}"}})
-        json["content"] = parts
-    if message.thinking:
-        json["reasoning_content"] = message.thinking
-    if message.tool_calls:
-        json["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id:
-        json["tool_call_id"] = message.tool_call_id
-    if message.tool_name:
-        json["name"] = message.tool_name
-    return json
-
-
-def sampling_json(sampling: Sampling) -> JsonObject:
-    """Every field but logprobs, under the names that OpenAI gave them, or llama.cpp where OpenAI has none."""
-    json: JsonObject = {
-        name: value
-        for name in (
-            "max_tokens",
-            "temperature",
-            "top_p",
-            "top_k",
-            "min_p",
-            "typical_p",
-            "seed",
-            "repeat_penalty",
-            "repeat_last_n",
-            "presence_penalty",
-            "frequency_penalty",
-        )
-        if (value := getattr(sampling, name)) is not None
-    }
-    if sampling.stop:
-        json["stop"] = list(sampling.stop)
-    if sampling.logit_bias:
-        json["logit_bias"] = dict(sampling.logit_bias)
-    return json
-
-
-def chat_json(work: ChatWork) -> JsonObject:
-    """Everything of a chat request but `format` and `think`, in which servers differ."""
-    json: JsonObject = {
-        "messages": [message_json(message) for message in work.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **sampling_json(work.sampling),
-    }
-    if work.sampling.logprobs is not None:
-        json["logprobs"] = True
-        json["top_logprobs"] = work.sampling.logprobs
-    if work.tools:
-        json["tools"] = list(work.tools)
-        if work.tool_choice is not None:
-            json["tool_choice"] = work.tool_choice
-    return json
-
-
-# ---- answers ---------------------------------------------------------------------------------------------------
+    def done(self) -> Done: ...
 
 
 class TopLogprobJson(msgspec.Struct):
@@ -158,6 +57,8 @@ class _Delta(msgspec.Struct, frozen=True):
 
 class _Choice(msgspec.Struct):
     delta: _Delta = _Delta()
+    text: str | None = None
+    """Of /v1/completions."""
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
@@ -232,9 +133,10 @@ class ChatReader:
         if chunk.choices:
             choice = chunk.choices[0]
             delta = choice.delta
-            if delta.content or delta.tool_calls or delta.reasoning_content or delta.reasoning:
+            text = delta.content or choice.text
+            if text or delta.tool_calls or delta.reasoning_content or delta.reasoning:
                 yield Delta(
-                    text=delta.content or "",
+                    text=text or "",
                     thinking=delta.reasoning_content or delta.reasoning or "",
                     tool_calls=_tool_calls_of(delta.tool_calls) if delta.tool_calls else (),
                     logprobs=logprobs_of(choice.logprobs.content or ()) if choice.logprobs else (),
@@ -316,4 +218,17 @@ class CompletionReader:
         return Done(finish_reason="length" if self._last.stop_type == "limit" else "stop", usage=usage)
 
 
-Reader: TypeAlias = ChatReader | CompletionReader
+async def stream_answer(
+    connection: Connection, path: str, body: JsonObject, reader: Reader, *, prefix: bytes = b"data:"
+) -> AsyncGenerator[Output, None]:
+    """Post, and read to the end: server-sent events, or with an empty prefix one JSON per line. The last is Done."""
+    try:
+        async with aclosing(connection.lines(path, body)) as groups:
+            async for lines in groups:
+                for line in lines:
+                    if line.startswith(prefix) and (data := line[len(prefix) :].strip()) and data != b"[DONE]":
+                        for output in reader.read(data):
+                            yield output
+    except msgspec.MsgspecError as error:
+        raise EngineError(UNREADABLE.format(error)) from error
+    yield reader.done()

@@ -1,0 +1,73 @@
+"""What engines on somebody else's server have in common: they are opened and left, never started or ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+
+from partage.clock import Clock, SystemClock
+from partage.domain import Output, Work
+from partage.engine.base import EngineExit, Loaded
+from partage.engine.connection import Connection
+from partage.engine.spec import RemoteSpec
+from partage.errors import EngineError, EngineStartFailed
+
+
+class Adopted(ABC):
+    """An engine that counts as gone when we have left it. One that dies over there fails its next request."""
+
+    def __init__(self, spec: RemoteSpec, clock: Clock | None = None) -> None:
+        self.spec = spec
+        self.clock = clock or SystemClock()
+        headers = {"Authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
+        self.connection = Connection(spec.base_url, headers=headers, idle_timeout_s=spec.idle_timeout_s)
+        self._left = asyncio.Event()
+
+    async def start(self) -> Loaded:
+        began_s = self.clock.now_s()
+        where = f"{self.spec.model} on {self.spec.base_url}"
+        try:
+            async with asyncio.timeout(self.spec.start_timeout_s):
+                await self.connection.open()
+                size = await self.load()
+        except TimeoutError as error:
+            raise EngineStartFailed(f"{where} was not ready after {self.spec.start_timeout_s:g} s") from error
+        except EngineError as error:
+            raise EngineStartFailed(f"{where}: {error}") from error
+        if self._left.is_set():
+            raise EngineStartFailed(f"{where} was left while it started")
+        return Loaded(
+            load_s=self.clock.now_s() - began_s,
+            measured_bytes=((self.spec.device, size),) if self.spec.device and size else (),
+            context_tokens=self.spec.context_tokens,
+            slots=self.spec.slots,
+        )
+
+    async def stop(self, grace_s: float) -> None:
+        if self._left.is_set():
+            return
+        self._left.set()
+        try:
+            # What it keeps in its memory is its own affair when it does not answer.
+            with contextlib.suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self.unload()
+        finally:
+            await self.connection.close()  # ends a start() and every stream() that still waits
+
+    async def wait_gone(self) -> EngineExit:
+        await self._left.wait()
+        return EngineExit(returncode=None, asked_for=True)
+
+    @abstractmethod
+    def stream(self, work: Work) -> AsyncGenerator[Output, None]: ...
+
+    @abstractmethod
+    async def load(self) -> int:
+        """Make the model ready over there. Returns the bytes it holds, 0 where that is not known."""
+
+    @abstractmethod
+    async def unload(self) -> None:
+        """Let it go, if the server can be asked to."""
