@@ -1,0 +1,58 @@
+"""Turns a request into what the policy sees of it: sizes and deadlines, never the words."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from partage.domain import ChatWork, CompletionWork, EmbedWork, Request, Work
+from partage.policy.events import Demand
+
+CHARACTERS_PER_TOKEN = 3.5
+"""Of English and German in the usual vocabularies; an estimate only orders the queue, the end corrects it."""
+TOKENS_PER_IMAGE = 576
+TOKENS_PER_MESSAGE = 8
+"""Role and separators of a chat template."""
+DEFAULT_OUTPUT_TOKENS = 200
+
+
+def demand_of(request: Request, *, model: str, now_s: float, keep_alive_s: float | None) -> Demand:
+    client = request.client
+    timeout_s = request.deadline_s if request.deadline_s is not None else client.timeout_s
+    prompt_tokens, output_tokens = sizes(request.work)
+    return Demand(
+        id=request.id,
+        model=model,
+        client=client.name,
+        class_=client.class_,
+        weight=client.weight,
+        max_concurrent=client.max_concurrent,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        context_tokens=request.context_tokens or 0,
+        deadline_at_s=None if timeout_s is None else now_s + timeout_s,
+        hard_deadline=client.hard_deadline,
+        keep_alive_s=request.keep_alive_s if request.keep_alive_s is not None else keep_alive_s,
+        load_only=request.work is None,
+    )
+
+
+def sizes(work: Work | None) -> tuple[int, int]:
+    """(prompt tokens, output tokens), both estimated."""
+    match work:
+        case None:
+            return 0, 0
+        case ChatWork(messages=messages, sampling=sampling):
+            characters = sum(len(message.content) for message in messages)
+            images = sum(len(message.images) for message in messages)
+            overhead = len(messages) * TOKENS_PER_MESSAGE
+            return _tokens(characters, images) + overhead, sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
+        case CompletionWork(prompt=prompt, suffix=suffix, images=images, sampling=sampling):
+            return _tokens(len(prompt) + len(suffix), len(images)), sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
+        case EmbedWork(inputs=inputs):
+            return _tokens(sum(len(text) for text in inputs), 0), 0
+        case _:
+            assert_never(work)
+
+
+def _tokens(characters: int, images: int) -> int:
+    return int(characters / CHARACTERS_PER_TOKEN) + images * TOKENS_PER_IMAGE + 1

@@ -1,0 +1,310 @@
+"""The hub: admits requests, tells the policy what happens, and carries out what it decides.
+
+The loop is `post`: the only caller of decide(). It runs on the event loop's thread without awaiting, so an event and
+the actions it leads to are one step that nothing can interleave with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol, assert_never
+
+from partage.clock import Clock
+from partage.domain import (
+    Capability,
+    ChatWork,
+    Client,
+    CompletionWork,
+    Device,
+    EmbedWork,
+    Model,
+    Request,
+    RequestId,
+)
+from partage.errors import (
+    CannotFit,
+    DeadlinePassed,
+    EngineStartFailed,
+    ModelNotFound,
+    PartageError,
+    QueueFull,
+    QuotaExceeded,
+    ShuttingDown,
+    Unsupported,
+)
+from partage.hub.clients import Clients
+from partage.hub.demand import demand_of
+from partage.hub.relay import Answer
+from partage.hub.residents import MakeEngine, Residents
+from partage.hub.stats import Stats
+from partage.hub.ticket import Ticket
+from partage.hub.views import QueuePosition
+from partage.policy.actions import (
+    Action,
+    PauseEngine,
+    Refuse,
+    ResumeEngine,
+    Serve,
+    StartEngine,
+    StopEngine,
+    WakeAt,
+)
+from partage.policy.events import (
+    DeviceSeen,
+    Event,
+    ModelForgotten,
+    ModelLearned,
+    RequestArrived,
+    RequestFinished,
+    TimePassed,
+    UnloadAsked,
+)
+from partage.policy.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+
+class Library(Protocol):
+    """Where models are looked up; models/store.py, and the adopted servers beside it."""
+
+    def list(self) -> list[Model]: ...
+
+    def get(self, name: str) -> Model:
+        """Raises ModelNotFound."""
+        ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class Profiles(Protocol):
+    """What the policy is told of a model; hub/profiles.py."""
+
+    def learn(self, model: Model, context_tokens: int | None) -> ModelLearned | None:
+        """News about the model: at the first sight of it, and when more context is asked for. None: nothing new."""
+        ...
+
+    def forget(self, model: str) -> None: ...
+
+    def keep_alive_s(self, model: str) -> float | None: ...
+
+
+class Journal(Protocol):
+    def write(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
+
+
+class Hub:
+    def __init__(  # noqa: PLR0913 - the composition root (serve.py) hands over every part by name
+        self,
+        *,
+        scheduler: Scheduler,
+        library: Library,
+        profiles: Profiles,
+        clients: Clients,
+        devices: Sequence[Device],
+        make_engine: MakeEngine,
+        clock: Clock,
+        journal: Journal | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.library = library
+        self.profiles = profiles
+        self.clients = clients
+        self.devices = tuple(devices)
+        self.stats = Stats()
+        self.clock = clock
+        self._make_engine = make_engine
+        self._journal = journal
+        self._tickets: dict[RequestId, Ticket] = {}
+        self._events: deque[Event] = deque()
+        self._deciding = False
+        self._closing = False
+        self._wake: asyncio.TimerHandle | None = None
+        self._residents: Residents | None = None
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Hub]:
+        """Serve while inside; on the way out refuse those waiting and stop every engine."""
+        async with asyncio.TaskGroup() as tasks:
+            self._residents = Residents(self._make_engine, self.post, self.clock, tasks)
+            for device in self.devices:
+                self.post(DeviceSeen(device))
+            try:
+                yield self
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        if self._wake is not None:
+            self._wake.cancel()
+        for ticket in list(self._tickets.values()):
+            ticket.refuse(ShuttingDown())
+        self.residents.stop_all()
+
+    @property
+    def residents(self) -> Residents:
+        assert self._residents is not None, "the hub is not running"
+        return self._residents
+
+    # ---- requests ------------------------------------------------------------------------------------------------
+
+    def admit(self, request: Request) -> Ticket:
+        """Take the request in, or refuse it before any byte of an answer.
+
+        Raises ModelNotFound, Unsupported, QuotaExceeded, QueueFull, DeadlinePassed, CannotFit, ShuttingDown.
+        """
+        if self._closing:
+            raise ShuttingDown
+        self.stats.of(request.client).requests += 1
+        try:
+            return self._admit(request)
+        except PartageError:
+            self.stats.of(request.client).refused += 1
+            raise
+
+    def _admit(self, request: Request) -> Ticket:
+        model = self.library.get(request.model)
+        _must_be_able(model, request)
+        demand = demand_of(
+            request, model=model.name, now_s=self.clock.now_s(), keep_alive_s=self.profiles.keep_alive_s(model.name)
+        )
+        self.clients.admit(request.client, demand.prompt_tokens + demand.output_tokens)
+        news = self.profiles.learn(model, request.context_tokens)
+        if news is not None:
+            self.post(news)
+        ticket = Ticket(request, self.clock, self.post, self._position, self._answer)
+        self._tickets[request.id] = ticket
+        self.post(RequestArrived(demand))
+        if ticket.refusal is not None:
+            raise ticket.refusal
+        return ticket
+
+    def _answer(self, ticket: Ticket) -> Answer:
+        return Answer(ticket, self._ended)
+
+    def _ended(self, ticket: Ticket, outcome: str) -> None:
+        self.stats.ended(ticket.request.client, outcome, ticket.timing, ticket.usage)
+
+    def _position(self, request: RequestId) -> QueuePosition | None:
+        for queued in self.scheduler.queue_view():
+            if queued.request == request:
+                return QueuePosition(queued.position, queued.predicted_wait_s)
+        return None
+
+    def identify(self, *, api_key: str | None, address: str) -> Client:
+        """Raises Unauthorized."""
+        return self.clients.identify(api_key=api_key, address=address)
+
+    # ---- models --------------------------------------------------------------------------------------------------
+
+    def unload(self, name: str) -> None:
+        """The model leaves as soon as nobody uses it. Raises ModelNotFound."""
+        self.post(UnloadAsked(model=self.library.get(name).name))
+
+    def delete(self, name: str) -> None:
+        """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
+        model = self.library.get(name).name
+        self.library.remove(model)
+        self.profiles.forget(model)
+        self.post(ModelForgotten(model))
+
+    # ---- the loop ------------------------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        """Tell the policy and carry out what it says. Events posted meanwhile are taken in their order."""
+        self._events.append(event)
+        if self._deciding:
+            return
+        self._deciding = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                now_s = self.clock.now_s()
+                actions = self.scheduler.decide(event, now_s)
+                if self._journal is not None:
+                    self._journal.write(now_s, event, actions)
+                if isinstance(event, RequestFinished):
+                    self._tickets.pop(event.request, None)
+                for action in actions:
+                    self._carry_out(action)
+        finally:
+            self._deciding = False
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Serve(request=request, engine=engine):
+                self._serve(request, engine)
+            case StartEngine():
+                self._start(action)
+            case StopEngine(engine=engine, reason=reason):
+                log.info("stopping %s: %s", engine, reason)
+                self.residents.stop(engine)
+            case Refuse(request=request):
+                ticket = self._tickets.pop(request, None)
+                if ticket is not None:
+                    ticket.refuse(_refusal(action, ticket.request.model))
+            case WakeAt(at_s=at_s):
+                self._wake_at(at_s)
+            case PauseEngine() | ResumeEngine():
+                log.debug("this hub does not pause engines: %s", action)
+            case _:
+                assert_never(action)
+
+    def _serve(self, request: RequestId, engine: str) -> None:
+        ticket = self._tickets.get(request)
+        grant = self.residents.grant(engine)
+        if ticket is not None and grant is not None:
+            ticket.grant(grant)
+
+    def _start(self, order: StartEngine) -> None:
+        log.info("starting %s: %s", order.engine, order.reason)
+        self.residents.start(order, self.library.get(order.model))
+
+    def _wake_at(self, at_s: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        delay_s = max(0.0, at_s - self.clock.now_s())
+        self._wake = asyncio.get_running_loop().call_later(delay_s, self.post, TimePassed())
+
+
+NEEDS: dict[type, tuple[Callable[[Model], bool], str]] = {
+    ChatWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
+    CompletionWork: (lambda model: Capability.COMPLETION in model.capabilities, "generate"),
+    EmbedWork: (lambda model: Capability.EMBEDDING in model.capabilities, "embeddings"),
+}
+
+
+def _must_be_able(model: Model, request: Request) -> None:
+    if request.work is None:
+        return
+    able, what = NEEDS[type(request.work)]
+    if not able(model):
+        raise Unsupported(f'"{model.name}" does not support {what}')
+    images = isinstance(request.work, ChatWork) and any(message.images for message in request.work.messages)
+    if images and Capability.VISION not in model.capabilities:
+        raise Unsupported(f'"{model.name}" does not support images; it has no vision projector')
+
+
+def _refusal(action: Refuse, model: str) -> PartageError:
+    retry_after_s = 1.0 if action.retry_after_s is None else action.retry_after_s
+    match action.kind:
+        case "queue_full":
+            return QueueFull(f"server busy: {action.message}", retry_after_s=retry_after_s)
+        case "quota":
+            return QuotaExceeded(action.message, retry_after_s=retry_after_s)
+        case "deadline":
+            return DeadlinePassed(action.message, retry_after_s=retry_after_s)
+        case "cannot_fit":
+            return CannotFit(action.message, needs_bytes=action.needs_bytes, capacity_bytes=action.capacity_bytes)
+        case "start_failed":
+            return EngineStartFailed(action.message)
+        case "unknown_model":
+            return ModelNotFound(model)
+        case _:
+            assert_never(action.kind)

@@ -1,0 +1,115 @@
+"""What the policy is told of a model before it is first asked for: how it can be placed, and what that should cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from partage.config import HubConfig, ModelConfig
+from partage.domain import Capability, Device, LaunchSettings, Model, Placement
+from partage.policy.events import ModelLearned, ModelProfile
+from partage.policy.placements import Wish, placements_for
+
+DEFAULT_SLOTS = 4
+EMBEDDING_BATCH_TOKENS = 512
+"""An input longer than the batch is refused by llama.cpp, and 512 is the longest a BERT reads anyway."""
+CHAT_BATCH_TOKENS = 256
+"""A client that leaves during the prompt is noticed between batches."""
+
+LOAD_BYTES_PER_S = {"host": 1.5e9, "cuda": 4e9}
+REPACK_BYTES_PER_S = 0.6e9
+START_S = 0.4
+"""Before anything was measured here; the policy learns the true figures from the first load on."""
+MEMORY_BYTES_PER_S = {"host": 12e9, "cuda": 400e9}
+"""A decoded token reads every weight once."""
+
+
+class Profiles:
+    """One per hub. Remembers how much context each model was last asked for."""
+
+    def __init__(
+        self, devices: Sequence[Device], hub: HubConfig, models: Mapping[str, ModelConfig], *, default_threads: int
+    ) -> None:
+        self._devices = tuple(devices)
+        self._hub = hub
+        self._models = models
+        self._threads = default_threads
+        self._learned: dict[str, tuple[str, int]] = {}
+
+    def learn(self, model: Model, context_tokens: int | None) -> ModelLearned | None:
+        """News about the model: at first sight, when its file changed, and when a larger context is asked for."""
+        wished = self._context_tokens(model)
+        known_digest, known_tokens = self._learned.get(model.name, ("", 0))
+        if known_digest != model.digest:
+            known_tokens = 0
+        largest = model.anatomy.context_train_tokens or wished
+        tokens = max(known_tokens, wished, min(context_tokens or 0, largest))
+        if (known_digest, known_tokens) == (model.digest, tokens):
+            return None
+        self._learned[model.name] = (model.digest, tokens)
+        return ModelLearned(self._profile(model, tokens))
+
+    def forget(self, model: str) -> None:
+        self._learned.pop(model, None)
+
+    def keep_alive_s(self, model: str) -> float | None:
+        return self._config(model).keep_alive_s
+
+    def is_pinned(self, model: str) -> bool:
+        return self._config(model).keep == "pinned"
+
+    def _config(self, model: str) -> ModelConfig:
+        """The entry of that name; "llama3.2" speaks for "llama3.2:latest"."""
+        return self._models.get(model) or self._models.get(model.removesuffix(":latest")) or ModelConfig()
+
+    def _context_tokens(self, model: Model) -> int:
+        wished = self._config(model.name).context_tokens or self._hub.context_tokens
+        return min(wished, model.anatomy.context_train_tokens or wished)
+
+    def _profile(self, model: Model, context_tokens: int) -> ModelProfile:
+        if model.remote is not None:
+            settings = LaunchSettings(context_tokens=context_tokens, slots=model.remote.slots, threads=0)
+            placements = (Placement(settings=settings, shares=()),)
+            return ModelProfile(model=model.name, placements=placements, load_s=1.0, pinned=True)
+        placements = placements_for(model.anatomy, model.projector, self._devices, self._wish(model, context_tokens))
+        return ModelProfile(
+            model=model.name,
+            placements=placements,
+            load_s=_load_s(placements[0], self._devices),
+            prefill_tokens_per_s=8 * _decode_tokens_per_s(placements[0], self._devices),
+            decode_tokens_per_s=_decode_tokens_per_s(placements[0], self._devices),
+            pinned=self.is_pinned(model.name),
+            floor_slots_interactive=1 if placements[0].settings.slots > 1 else 0,
+        )
+
+    def _wish(self, model: Model, context_tokens: int) -> Wish:
+        config = self._config(model.name)
+        embedding = Capability.EMBEDDING in model.capabilities
+        kv_type = config.kv_type or self._hub.kv_type
+        return Wish(
+            context_tokens=context_tokens,
+            least_context_tokens=context_tokens,
+            slots=config.slots or self._hub.slots or DEFAULT_SLOTS,
+            threads=config.threads or self._threads,
+            batch_tokens=EMBEDDING_BATCH_TOKENS if embedding else CHAT_BATCH_TOKENS,
+            kv_type_k=kv_type,
+            kv_type_v=kv_type,
+            flash_attention=self._hub.flash_attention if config.flash_attention is None else config.flash_attention,
+            prompt_cache_bytes=0 if embedding else self._hub.prompt_cache_bytes,
+            embedding=embedding,
+        )
+
+
+def _kind(placement: Placement, devices: Sequence[Device]) -> str:
+    on = {where for where, _ in placement.shares}
+    return "host" if any(device.kind == "host" and device.id in on for device in devices) else "cuda"
+
+
+def _load_s(placement: Placement, devices: Sequence[Device]) -> float:
+    weights = sum(share.weights_bytes + share.projector_bytes for _, share in placement.shares)
+    repacked = sum(share.repack_bytes for _, share in placement.shares)
+    return START_S + weights / LOAD_BYTES_PER_S[_kind(placement, devices)] + repacked / REPACK_BYTES_PER_S
+
+
+def _decode_tokens_per_s(placement: Placement, devices: Sequence[Device]) -> float:
+    weights = sum(share.weights_bytes for _, share in placement.shares)
+    return MEMORY_BYTES_PER_S[_kind(placement, devices)] / max(1, weights)

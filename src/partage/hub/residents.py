@@ -1,0 +1,116 @@
+"""Carries out start and stop orders, and reports what became of them. Nothing else starts or stops an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from partage.clock import Clock
+from partage.domain import EngineId, Model, Placement
+from partage.engine.base import Engine, Loaded
+from partage.errors import EngineOutOfMemory, EngineStartFailed, PartageError
+from partage.hub.ticket import Grant
+from partage.policy.actions import StartEngine
+from partage.policy.events import EngineFailed, EngineGone, EngineReady, Event
+
+log = logging.getLogger(__name__)
+
+MakeEngine = Callable[[EngineId, Model, Placement], Engine]
+
+
+@dataclass(slots=True)
+class Resident:
+    model: Model
+    placement: Placement
+    engine: Engine
+    started_s: float
+    ready_s: float | None = None
+    loaded: Loaded | None = None
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Residents:
+    def __init__(
+        self,
+        make_engine: MakeEngine,
+        post: Callable[[Event], None],
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        *,
+        stop_grace_s: float = 5.0,
+    ) -> None:
+        self._make_engine = make_engine
+        self._post = post
+        self._clock = clock
+        self._tasks = tasks
+        self._stop_grace_s = stop_grace_s
+        self.running: dict[EngineId, Resident] = {}
+
+    def start(self, order: StartEngine, model: Model) -> None:
+        self._tasks.create_task(self._live(order, model), name=f"engine {order.engine}")
+
+    def stop(self, engine: EngineId) -> None:
+        resident = self.running.get(engine)
+        if resident is not None:
+            self._tasks.create_task(resident.engine.stop(self._stop_grace_s), name=f"stop {engine}")
+
+    def grant(self, engine: EngineId) -> Grant | None:
+        """A slot of the engine; None when it has ended since the policy decided (its end is on the way to it)."""
+        resident = self.running.get(engine)
+        if resident is None or resident.ready_s is None:
+            return None
+        return Grant(
+            engine=resident.engine,
+            load_began_s=resident.started_s,
+            load_ended_s=resident.ready_s,
+            released=resident.released,
+        )
+
+    def stop_all(self) -> None:
+        for engine in list(self.running):
+            self.stop(engine)
+
+    async def _live(self, order: StartEngine, model: Model) -> None:
+        """One engine, from its start to its end; every road out tells the policy that the memory is free."""
+        try:
+            engine = self._make_engine(order.engine, model, order.placement)
+        except PartageError as error:
+            self._post(EngineFailed(engine=order.engine, reason=error.message))
+            return
+        resident = Resident(model, order.placement, engine, self._clock.now_s())
+        self.running[order.engine] = resident
+        outcome: Event = EngineGone(engine=order.engine, crashed=True)
+        try:
+            resident.loaded = await engine.start()
+            resident.ready_s = self._clock.now_s()
+            log.info("%s is ready after %.2f s", order.engine, resident.loaded.load_s)
+            self._post(
+                EngineReady(
+                    engine=order.engine,
+                    load_s=resident.loaded.load_s,
+                    measured_bytes=resident.loaded.measured_bytes,
+                )
+            )
+            gone = await engine.wait_gone()
+            outcome = EngineGone(engine=order.engine, crashed=not gone.asked_for)
+            if not gone.asked_for:
+                log.warning("%s ended unasked (status %s): %s", order.engine, gone.returncode, _last(gone.log_tail))
+        except EngineStartFailed as error:
+            log.warning("%s did not start: %s", order.engine, error.message)
+            outcome = EngineFailed(
+                engine=order.engine, reason=error.message, out_of_memory=isinstance(error, EngineOutOfMemory)
+            )
+        except Exception as error:  # the edge of this loop: one broken engine must not take the hub down
+            log.exception("%s failed in an unforeseen way", order.engine)
+            outcome = EngineFailed(engine=order.engine, reason=f"{type(error).__name__}: {error}")
+        finally:
+            await engine.stop(self._stop_grace_s)
+            del self.running[order.engine]
+            self._post(outcome)
+            resident.released.set()
+
+
+def _last(lines: tuple[str, ...]) -> str:
+    return lines[-1] if lines else "no log"

@@ -1,0 +1,99 @@
+"""Counts what each client asked for and got: requests, waiting, time to first token, tokens per second."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from partage.domain import Client, JsonObject, Usage
+from partage.hub.views import Timing
+
+REMEMBERED = 1000
+"""Requests per client that the percentiles are taken from."""
+MAX_CLIENTS = 1000
+"""Anonymous callers are clients by address: without a bound, addresses would be a leak."""
+
+
+def _samples() -> deque[float]:
+    return deque(maxlen=REMEMBERED)
+
+
+@dataclass(slots=True)
+class ClientStats:
+    client: Client
+    requests: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    refused: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    queued_s: deque[float] = field(default_factory=_samples)
+    load_s: deque[float] = field(default_factory=_samples)
+    ttft_s: deque[float] = field(default_factory=_samples)
+    tokens_per_s: deque[float] = field(default_factory=_samples)
+
+
+class Stats:
+    def __init__(self) -> None:
+        self.clients: dict[str, ClientStats] = {}
+
+    def of(self, client: Client) -> ClientStats:
+        known = self.clients.get(client.name)
+        if known is None:
+            if len(self.clients) >= MAX_CLIENTS:
+                self.clients.pop(next(iter(self.clients)))
+            known = self.clients[client.name] = ClientStats(client)
+        return known
+
+    def ended(self, client: Client, outcome: str, timing: Timing, usage: Usage | None) -> None:
+        stats = self.of(client)
+        match outcome:
+            case "done":
+                stats.done += 1
+            case "cancelled":
+                stats.cancelled += 1
+            case "refused":
+                stats.refused += 1
+            case _:
+                stats.failed += 1
+        stats.queued_s.append(timing.queued_s)
+        stats.load_s.append(timing.load_s)
+        if timing.first_output_s is not None:
+            stats.ttft_s.append(timing.first_output_s)
+        if usage is not None:
+            stats.prompt_tokens += usage.prompt_tokens
+            stats.output_tokens += usage.output_tokens
+            if usage.decode_s > 0:
+                stats.tokens_per_s.append(usage.output_tokens / usage.decode_s)
+
+    def to_json(self) -> list[JsonObject]:
+        return [
+            {
+                "name": stats.client.name,
+                "class": stats.client.class_.name.lower(),
+                "weight": stats.client.weight,
+                "requests": stats.requests,
+                "done": stats.done,
+                "failed": stats.failed,
+                "cancelled": stats.cancelled,
+                "refused": stats.refused,
+                "prompt_tokens": stats.prompt_tokens,
+                "output_tokens": stats.output_tokens,
+                "queued_s": _spread(stats.queued_s),
+                "load_s": _spread(stats.load_s),
+                "ttft_s": _spread(stats.ttft_s),
+                "tokens_per_s": _spread(stats.tokens_per_s),
+            }
+            for stats in self.clients.values()
+        ]
+
+
+def _spread(samples: Iterable[float]) -> JsonObject:
+    """p50, p95 and the greatest, by the nearest rank; empty without samples."""
+    ordered = sorted(samples)
+    if not ordered:
+        return {}
+    last = len(ordered) - 1
+    return {"p50": ordered[round(last * 0.5)], "p95": ordered[round(last * 0.95)], "max": ordered[last]}
