@@ -1,0 +1,293 @@
+"""Runs the RMA demo through a running hub: chat alone, then documents, chat and questions all at once, all of it measured."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from partage.client.hub_client import HubClient
+from partage.client.wire import ModelInfo
+from partage.clock import Clock, SystemClock
+from partage.demo.outcome import DemoResult, DevicePeak, DocumentOutcome, FieldRead, PageRead, QuestionOutcome, Turn
+from partage.demo.samples.draw import Sample, draw_samples
+from partage.demo.samples.knowledge import QUESTIONS, Question, knowledge_files
+from partage.demo.samples.returns import FIELDS
+from partage.demo.score import is_answered, is_cited, judge
+from partage.demo.services import DocumentService, HttpDocuments, HttpRag, Processed, RagService, ReadField, open_http
+from partage.demo.status import Status, all_residents, peak_bytes, read_status
+from partage.demo.talk import ChatModel, converse
+from partage.domain import JsonObject
+from partage.errors import ModelNotFound, PartageError
+
+DOCUMENTS_AT_ONCE = 4
+"""More than the document service works on at a time, so that it never waits for the demo."""
+SAMPLE_EVERY_S = 0.5
+CALL_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where a running stack is. Keys are what the hub and the services know their callers by; None: no key is needed."""
+
+    hub_url: str
+    documents_url: str
+    rag_url: str
+    chat_key: str | None = None
+    """The client `chat`, class interactive."""
+    admin_key: str | None = None
+    documents_key: str | None = None
+    rag_key: str | None = None
+    chat_model: str | None = None
+    """None: the largest that the hub has."""
+
+
+Phase: TypeAlias = Literal["samples", "chat alone", "documents", "questions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So many of so many are done in one phase; phases run at once."""
+
+    phase: Phase
+    done: int
+    total: int
+
+
+OnStep: TypeAlias = Callable[[Step], None]
+
+
+class Hub(ChatModel, Protocol):
+    async def models(self) -> list[ModelInfo]: ...
+
+    async def load(self, model: str) -> None: ...
+
+    async def status(self) -> JsonObject: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """The running services as the demo sees them."""
+
+    hub: Hub
+    admin: Hub
+    documents: DocumentService
+    rag: RagService
+    chat_model: str | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+async def run(endpoints: Endpoints, *, out: Path | None = None, on_step: OnStep | None = None) -> DemoResult:
+    """Do everything and report it; what failed is in the result. `out`: where the samples are left; None: nowhere.
+
+    Raises HubUnreachable where no hub answers, and ModelNotFound where it has no chat model.
+    """
+    async with AsyncExitStack() as stack:
+        directory = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="partage-demo-")))
+        hub = await stack.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.chat_key))
+        admin = await stack.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.admin_key))
+        documents = await stack.enter_async_context(
+            open_http("document", endpoints.documents_url, key=endpoints.documents_key, timeout_s=CALL_TIMEOUT_S)
+        )
+        rag = await stack.enter_async_context(
+            open_http("RAG", endpoints.rag_url, key=endpoints.rag_key, timeout_s=CALL_TIMEOUT_S)
+        )
+        services = Stack(
+            hub=hub, admin=admin, documents=HttpDocuments(documents), rag=HttpRag(rag), chat_model=endpoints.chat_model
+        )
+        on_step = on_step or (lambda _: None)
+        on_step(Step("samples", 0, 1))
+        samples = await asyncio.to_thread(draw_samples, directory)
+        knowledge = await asyncio.to_thread(knowledge_files, directory)
+        on_step(Step("samples", 1, 1))
+        return await Demo(services, samples, knowledge, on_step).run()
+
+
+class Demo:
+    """One run: the stack, the samples, and what has been measured so far."""
+
+    def __init__(self, stack: Stack, samples: Sequence[Sample], knowledge: Sequence[Path], on_step: OnStep) -> None:
+        self._stack = stack
+        self._clock = stack.clock
+        self._samples, self._knowledge = samples, knowledge
+        self._on_step = on_step
+        self._indexed = {path.name: asyncio.Event() for path in (*knowledge, *(sample.path for sample in samples))}
+        self._indexed_count = 0
+        self._documents: dict[str, DocumentOutcome] = {}
+        self._documents_s = 0.0
+        self._all_read = asyncio.Event()
+        self._beside: list[Turn] = []
+        self._questions: list[QuestionOutcome] = []
+        self._seen: list[Status] = []
+        self._errors: list[str] = []
+
+    async def run(self) -> DemoResult:
+        start_s = self._clock.now_s()
+        model = self._stack.chat_model or await largest_chat_model(self._stack.hub)
+        await self._stack.hub.load(model)
+        alone = await self._talk_alone(model)
+        async with asyncio.TaskGroup() as watching:
+            watch = watching.create_task(self._watch())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._talk_beside(model))
+                tasks.create_task(self._read_documents())
+                tasks.create_task(self._index_knowledge())
+                tasks.create_task(self._ask_questions())
+            watch.cancel()
+        await self._look()
+        last = self._seen[-1] if self._seen else Status()
+        peaks = peak_bytes(self._seen)
+        return DemoResult(
+            seconds=self._clock.now_s() - start_s,
+            chat_model=model,
+            chat_alone=alone,
+            chat_beside=tuple(self._beside),
+            documents=tuple(self._documents[sample.name] for sample in self._samples),
+            documents_s=self._documents_s,
+            indexed=self._indexed_count,
+            questions=tuple(self._questions),
+            residents=tuple(all_residents(self._seen)),
+            clients=tuple(last.clients),
+            devices=tuple(
+                DevicePeak(
+                    device=device.id,
+                    name=device.name,
+                    peak_bytes=peaks.get(device.id, 0),
+                    budget_bytes=device.budget_bytes,
+                )
+                for device in last.devices
+            ),
+            errors=tuple(self._errors),
+        )
+
+    # ---- chat --------------------------------------------------------------------------------------------------
+
+    async def _talk_alone(self, model: str) -> tuple[Turn, ...]:
+        turns: list[Turn] = []
+        async for turn in converse(self._stack.hub, model, self._clock):
+            turns.append(turn)
+            self._on_step(Step("chat alone", len(turns), len(turns)))
+        return tuple(turns)
+
+    async def _talk_beside(self, model: str) -> None:
+        """Hold the same conversation over and over; a turn counts when it begins before the last document is read."""
+        while not self._all_read.is_set():
+            async with aclosing(converse(self._stack.hub, model, self._clock)) as turns:
+                while not self._all_read.is_set() and (turn := await anext(turns, None)) is not None:
+                    self._beside.append(turn)
+                    if turn.error is not None:
+                        return  # a hub that fails would be asked again at once, for ever
+
+    # ---- documents ---------------------------------------------------------------------------------------------
+
+    async def _read_documents(self) -> None:
+        start_s = self._clock.now_s()
+        at_once = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
+        async with asyncio.TaskGroup() as indexing:
+            async with asyncio.TaskGroup() as reading:
+                for sample in self._samples:
+                    reading.create_task(self._read_document(sample, at_once, indexing))
+            self._documents_s = self._clock.now_s() - start_s
+            self._all_read.set()
+
+    async def _read_document(self, sample: Sample, at_once: asyncio.Semaphore, indexing: asyncio.TaskGroup) -> None:
+        async with at_once:
+            start_s = self._clock.now_s()
+            try:
+                processed = await self._stack.documents.process(sample.path)
+            except PartageError as error:
+                outcome = DocumentOutcome(
+                    name=sample.name, kind=sample.kind, seconds=self._clock.now_s() - start_s, error=error.message
+                )
+            else:
+                outcome = scored(sample, processed, self._clock.now_s() - start_s)
+        self._documents[sample.name] = outcome
+        self._on_step(Step("documents", len(self._documents), len(self._samples)))
+        indexing.create_task(self._index(sample.path))
+
+    # ---- questions ---------------------------------------------------------------------------------------------
+
+    async def _index_knowledge(self) -> None:
+        for path in self._knowledge:
+            await self._index(path)
+
+    async def _index(self, path: Path) -> None:
+        try:
+            await self._stack.rag.index(path)
+        except PartageError as error:
+            self._errors.append(f"{path.name}: not indexed: {error.message}")
+        else:
+            self._indexed_count += 1
+        finally:
+            self._indexed[path.name].set()
+
+    async def _ask_questions(self) -> None:
+        for question in QUESTIONS:
+            await self._indexed[question.document].wait()
+            self._questions.append(await self._ask(question))
+            self._on_step(Step("questions", len(self._questions), len(QUESTIONS)))
+
+    async def _ask(self, question: Question) -> QuestionOutcome:
+        start_s = self._clock.now_s()
+        expected = question.document if question.page is None else f"{question.document} page {question.page}"
+        try:
+            answer, citations = await self._stack.rag.ask(question.text)
+        except PartageError as error:
+            return QuestionOutcome(question=question.text, expected=expected, error=error.message)
+        return QuestionOutcome(
+            question=question.text,
+            expected=expected,
+            answer=answer,
+            citations=citations,
+            cited=is_cited(question, citations),
+            answered=is_answered(question, answer),
+            seconds=self._clock.now_s() - start_s,
+        )
+
+    # ---- the hub's own figures ---------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
+            await self._look()
+            await self._stack.sleep(SAMPLE_EVERY_S)
+
+    async def _look(self) -> None:
+        try:
+            self._seen.append(read_status(await self._stack.admin.status()))
+        except PartageError as error:
+            message = f"the hub's status could not be read: {error.message}"
+            if message not in self._errors:
+                self._errors.append(message)
+
+
+async def largest_chat_model(hub: Hub) -> str:
+    models = [model for model in await hub.models() if model.can_chat]
+    if not models:
+        raise ModelNotFound("smollm2:135m")
+    return max(models, key=lambda model: model.parameters or model.size_bytes).name
+
+
+def scored(sample: Sample, processed: Processed, seconds: float) -> DocumentOutcome:
+    return DocumentOutcome(
+        name=sample.name,
+        kind=sample.kind,
+        pages=tuple(PageRead(page.number, page.method, page.seconds) for page in processed.pages),
+        fields=tuple(
+            FieldRead(
+                field=name,
+                read=read.value,
+                truth=sample.truth[name],
+                verdict=judge(read.value, sample.truth[name]),
+                page=read.page,
+                confidence=read.confidence,
+            )
+            for name in FIELDS
+            for read in (processed.fields.get(name) or ReadField(),)
+        ),
+        seconds=seconds,
+    )

@@ -1,0 +1,88 @@
+"""Reads the hub's GET /admin/status: devices, residents and clients; a key that is missing is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from partage.domain import JsonObject
+from partage.errors import EngineError
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    p50: float | None = None
+    p95: float | None = None
+    max: float | None = None
+
+
+class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
+    id: str = "?"
+    name: str = ""
+    budget_bytes: int | None = None
+    used_bytes: int | None = None
+    """What the ledger has promised."""
+
+
+class Resident(msgspec.Struct, frozen=True, kw_only=True):
+    model: str = "?"
+    device: str = "?"
+    state: str = ""
+    estimated_bytes: int | None = None
+    measured_bytes: int | None = None
+    load_s: float | None = None
+    slots: int | None = None
+    context_tokens: int | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        return self.estimated_bytes or 0 if self.measured_bytes is None else self.measured_bytes
+
+
+class ClientState(msgspec.Struct, frozen=True, kw_only=True):
+    name: str = "?"
+    class_: str = msgspec.field(default="", name="class")
+    requests: int = 0
+    refused: int = 0
+    failed: int = 0
+    output_tokens: int = 0
+    queued_s: Quantiles | None = None
+    ttft_s: Quantiles | None = None
+    tokens_per_s: Quantiles | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    devices: list[DeviceState] = []
+    residents: list[Resident] = []
+    clients: list[ClientState] = []
+
+
+def read_status(raw: JsonObject) -> Status:
+    """Raises EngineError where a value is of another kind than it was."""
+    try:
+        return msgspec.convert(raw, Status)
+    except msgspec.ValidationError as error:
+        raise EngineError(f"the hub's status is not understood: {error}") from error
+
+
+def all_residents(seen: Iterable[Status]) -> list[Resident]:
+    """Every model that was in memory at any time, as it was last seen with its bytes measured."""
+    latest: dict[tuple[str, str], Resident] = {}
+    for status in seen:
+        for resident in status.residents:
+            key = (resident.model, resident.device)
+            if key not in latest or resident.measured_bytes is not None:
+                latest[key] = resident
+    return list(latest.values())
+
+
+def peak_bytes(seen: Iterable[Status]) -> dict[str, int]:
+    """Per device, the most that the models in memory held together in one reading."""
+    peaks: dict[str, int] = {}
+    for status in seen:
+        held: dict[str, int] = {}
+        for resident in status.residents:
+            held[resident.device] = held.get(resident.device, 0) + resident.held_bytes
+        for device, held_bytes in held.items():
+            peaks[device] = max(peaks.get(device, 0), held_bytes)
+    return peaks
