@@ -17,7 +17,6 @@ from partage.clock import Clock
 from partage.domain import (
     Capability,
     ChatWork,
-    Client,
     CompletionWork,
     Device,
     EmbedWork,
@@ -56,12 +55,10 @@ from partage.policy.actions import (
 from partage.policy.events import (
     DeviceSeen,
     Event,
-    ModelForgotten,
     ModelLearned,
     RequestArrived,
     RequestFinished,
     TimePassed,
-    UnloadAsked,
 )
 from partage.policy.scheduler import Scheduler
 
@@ -196,23 +193,6 @@ class Hub:
             if queued.request == request:
                 return QueuePosition(queued.position, queued.predicted_wait_s)
         return None
-
-    def identify(self, *, api_key: str | None, address: str) -> Client:
-        """Raises Unauthorized."""
-        return self.clients.identify(api_key=api_key, address=address)
-
-    # ---- models --------------------------------------------------------------------------------------------------
-
-    def unload(self, name: str) -> None:
-        """The model leaves as soon as nobody uses it. Raises ModelNotFound."""
-        self.post(UnloadAsked(model=self.library.get(name).name))
-
-    def delete(self, name: str) -> None:
-        """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
-        model = self.library.get(name).name
-        self.library.remove(model)
-        self.profiles.forget(model)
-        self.post(ModelForgotten(model))
 
     # ---- the loop ------------------------------------------------------------------------------------------------
 

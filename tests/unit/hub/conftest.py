@@ -156,7 +156,7 @@ async def text_of(ticket: Ticket) -> str:
 
 @pytest.fixture
 def open_house() -> Callable[..., object]:
-    """Use as: async with open_house(memory_bytes=...) as house."""
+    """A function that gives an open hub as an async context manager."""
 
     @asynccontextmanager
     async def opened(

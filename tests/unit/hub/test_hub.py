@@ -233,11 +233,11 @@ async def test_a_position_in_the_queue_is_known_while_waiting(open_house: OpenHo
 async def test_a_key_names_its_client_and_a_wrong_one_is_refused_where_keys_are_required(open_house: OpenHouse):
     known = {"chat": KnownClient(client=Client(name="chat"), key="s3cret")}
     async with open_house(known=known) as house:
-        assert house.hub.identify(api_key="s3cret", address="10.0.0.1").name == "chat"
-        assert house.hub.identify(api_key="wrong", address="10.0.0.1").name == "10.0.0.1"
+        assert house.hub.clients.identify(api_key="s3cret", address="10.0.0.1").name == "chat"
+        assert house.hub.clients.identify(api_key="wrong", address="10.0.0.1").name == "10.0.0.1"
         house.hub.clients._require_key = True
         with pytest.raises(Unauthorized):
-            house.hub.identify(api_key="wrong", address="10.0.0.1")
+            house.hub.clients.identify(api_key="wrong", address="10.0.0.1")
 
 
 async def test_a_client_over_its_own_rate_is_told_when_it_may_come_back(open_house: OpenHouse):

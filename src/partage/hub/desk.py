@@ -1,0 +1,154 @@
+"""What the API talks to: the hub's admission, and its views and orders on models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from partage.domain import Client, JsonObject, Model, Request
+from partage.hub.hub import Hub
+from partage.hub.ticket import Ticket
+from partage.hub.views import PullProgress, ResidentState, ResidentView
+from partage.policy.events import ModelForgotten, UnloadAsked
+from partage.policy.views import ResidentView as EngineView
+
+UNLOAD_PATIENCE_S = 10.0
+"""How long unload waits for those being served before it answers; the model leaves all the same."""
+
+Pull = Callable[[str], AsyncGenerator[PullProgress, None]]
+
+
+class Desk:
+    """Satisfies api.ports.HubPort."""
+
+    def __init__(self, hub: Hub, pull: Pull) -> None:
+        self._hub = hub
+        self._pull = pull
+
+    def admit(self, request: Request) -> Ticket:
+        """Raises what Hub.admit raises."""
+        return self._hub.admit(request)
+
+    def identify(self, *, api_key: str | None, address: str) -> Client:
+        """Raises Unauthorized."""
+        return self._hub.clients.identify(api_key=api_key, address=address)
+
+    # ---- models --------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[Model]:
+        return self._hub.library.list()
+
+    def model(self, name: str) -> Model:
+        """Raises InvalidRequest, ModelNotFound."""
+        return self._hub.library.get(name)
+
+    async def unload(self, name: str) -> None:
+        """The model leaves as soon as nobody uses it; returns when it has, or after a while. Raises ModelNotFound."""
+        model = self._hub.library.get(name).name
+        self._hub.post(UnloadAsked(model=model))
+        leaving = [one.released for one in self._hub.residents.running.values() if one.model.name == model]
+        try:
+            async with asyncio.timeout(UNLOAD_PATIENCE_S):
+                for released in leaving:
+                    await released.wait()
+        except TimeoutError:
+            return
+
+    async def delete(self, name: str) -> None:
+        """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
+        model = self._hub.library.get(name).name
+        self._hub.library.remove(name)
+        self._hub.profiles.forget(model)
+        self._hub.post(ModelForgotten(model))
+
+    def pull(self, name: str) -> AsyncGenerator[PullProgress, None]:
+        """Raises ModelNotFound, PullError."""
+        return self._pull(name)
+
+    # ---- views ---------------------------------------------------------------------------------------------------
+
+    def residents(self) -> list[ResidentView]:
+        gpus = {device.id for device in self._hub.devices if device.kind == "cuda"}
+        now_s = self._hub.clock.now_s()
+        return [
+            ResidentView(
+                model=running.model,
+                size_bytes=sum(size for _, size in view.bytes_),
+                device_bytes=sum(size for device, size in view.bytes_ if device in gpus),
+                context_tokens=view.placement.settings.context_tokens,
+                expires_in_s=None if view.expires_at_s is None else max(0.0, view.expires_at_s - now_s),
+                state=_state(view),
+                slots=view.slots,
+            )
+            for view in self._hub.scheduler.residents_view()
+            if (running := self._hub.residents.running.get(view.engine)) is not None
+        ]
+
+    def status(self) -> JsonObject:
+        """For people and programs that want to see all of it: GET /admin/status."""
+        hub = self._hub
+        ledger = {view.device: view for view in hub.scheduler.ledger_view()}
+        return {
+            "devices": [
+                {
+                    "id": device.id,
+                    "kind": device.kind,
+                    "name": device.name,
+                    "total_bytes": device.total_bytes,
+                    "budget_bytes": ledger[device.id].capacity_bytes,
+                    "strangers_bytes": ledger[device.id].strangers_bytes,
+                    "residents_bytes": ledger[device.id].residents_bytes,
+                    "loading_bytes": ledger[device.id].loading_bytes,
+                    "free_bytes": ledger[device.id].free_bytes,
+                    "cores": device.cores,
+                }
+                for device in hub.devices
+            ],
+            "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
+            "clients": [*hub.stats.to_json()],
+            "queue": [
+                {
+                    "request": queued.request,
+                    "model": queued.model,
+                    "client": queued.client,
+                    "class": queued.class_.name.lower(),
+                    "position": queued.position,
+                    "waited_s": queued.waited_s,
+                    "predicted_wait_s": queued.predicted_wait_s,
+                }
+                for queued in hub.scheduler.queue_view()
+            ],
+        }
+
+    def _resident(self, view: EngineView) -> JsonObject:
+        running = self._hub.residents.running.get(view.engine)
+        loaded = running.loaded if running else None
+        settings = view.placement.settings
+        measured = dict(loaded.measured_bytes) if loaded else {}
+        return {
+            "engine": view.engine,
+            "model": view.model,
+            "state": _state(view),
+            "pid": loaded.pid if loaded else None,
+            "devices": [device for device, _ in view.bytes_],
+            "ledger_bytes": sum(size for _, size in view.bytes_),
+            "estimated_bytes": view.placement.total_bytes,
+            "measured_bytes": sum(measured.values()) if measured else None,
+            "load_s": loaded.load_s if loaded else None,
+            "slots": view.slots,
+            "serving": view.serving,
+            "context_tokens": settings.context_tokens,
+            "threads": settings.threads,
+            "gpu_layers": settings.gpu_layers,
+            "pinned": view.pinned,
+        }
+
+
+def _state(view: EngineView) -> ResidentState:
+    match view.phase:
+        case "starting":
+            return "loading"
+        case "ready":
+            return "draining" if view.gated else "ready"
+        case "stopping":
+            return "stopping"

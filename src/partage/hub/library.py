@@ -1,0 +1,76 @@
+"""Models that can be asked for: those in the store, then those that adopted servers offer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from partage.domain import Anatomy, Capability, Model, Remote
+from partage.errors import InvalidRequest, ModelNotFound
+from partage.models.names import canonical
+
+CONTEXT_UNKNOWN_TOKENS = 131072
+"""An adopted server decides for itself; this only has to be large enough to stop nothing."""
+
+
+class Store(Protocol):
+    def list(self) -> list[Model]: ...
+
+    def get(self, name: str) -> Model: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class Library:
+    def __init__(self, store: Store, remotes: Mapping[str, Remote]) -> None:
+        """`remotes`: model name -> where it is served."""
+        self._store = store
+        self._remote = {canonical(name): _remote_model(canonical(name), remote) for name, remote in remotes.items()}
+
+    def list(self) -> list[Model]:
+        local = self._store.list()
+        names = {model.name for model in local}
+        return local + [model for model in self._remote.values() if model.name not in names]
+
+    def get(self, name: str) -> Model:
+        """Raises InvalidRequest, ModelNotFound."""
+        try:
+            return self._store.get(name)
+        except ModelNotFound:
+            adopted = self._remote.get(canonical(name))
+            if adopted is None:
+                raise
+            return adopted
+
+    def remove(self, name: str) -> None:
+        """Raises ModelNotFound; InvalidRequest for a model that is an adopted server's."""
+        if self.get(name).remote is not None:
+            raise InvalidRequest(f"model '{name}' is served by an adopted server; remove it there or from partage.yaml")
+        self._store.remove(name)
+
+
+def _remote_model(name: str, remote: Remote) -> Model:
+    anatomy = Anatomy(
+        architecture="remote",
+        layers=0,
+        embedding_length=0,
+        feed_forward_length=(),
+        heads=(),
+        heads_kv=(),
+        key_length=0,
+        value_length=0,
+        context_train_tokens=CONTEXT_UNKNOWN_TOKENS,
+        vocab_tokens=0,
+        causal=True,
+        tensors=(),
+        metadata={},
+    )
+    return Model(
+        name=name,
+        digest=f"remote:{remote.url}",
+        path="",
+        anatomy=anatomy,
+        capabilities=frozenset(Capability),
+        source=f"{remote.kind} at {remote.url}",
+        remote=remote,
+    )
