@@ -6,44 +6,24 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
-from partage.client.hub_client import HubClient
-from partage.client.wire import ModelInfo
-from partage.clock import Clock, SystemClock
 from partage.demo.outcome import DemoResult, DevicePeak, DocumentOutcome, FieldRead, PageRead, QuestionOutcome, Turn
 from partage.demo.samples.draw import Sample, draw_samples
 from partage.demo.samples.knowledge import QUESTIONS, Question, knowledge_files
 from partage.demo.samples.returns import FIELDS
 from partage.demo.score import is_answered, is_cited, judge
-from partage.demo.services import DocumentService, HttpDocuments, HttpRag, Processed, RagService, ReadField, open_http
+from partage.demo.services import Processed, ReadField
+from partage.demo.stack import Endpoints, Hub, Stack, open_stack
 from partage.demo.status import Status, all_residents, peak_bytes, read_status
-from partage.demo.talk import ChatModel, converse
-from partage.domain import JsonObject
+from partage.demo.talk import converse
 from partage.errors import ModelNotFound, PartageError
 
 DOCUMENTS_AT_ONCE = 4
 """More than the document service works on at a time, so that it never waits for the demo."""
 SAMPLE_EVERY_S = 0.5
-CALL_TIMEOUT_S = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
-    """Where a running stack is. Keys are what the hub and the services know their callers by; None: no key is needed."""
-
-    hub_url: str
-    documents_url: str
-    rag_url: str
-    chat_key: str | None = None
-    """The client `chat`, class interactive."""
-    admin_key: str | None = None
-    documents_key: str | None = None
-    rag_key: str | None = None
-    chat_model: str | None = None
-    """None: the largest that the hub has."""
 
 
 Phase: TypeAlias = Literal["samples", "chat alone", "documents", "questions"]
@@ -61,51 +41,20 @@ class Step:
 OnStep: TypeAlias = Callable[[Step], None]
 
 
-class Hub(ChatModel, Protocol):
-    async def models(self) -> list[ModelInfo]: ...
-
-    async def load(self, model: str) -> None: ...
-
-    async def status(self) -> JsonObject: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """The running services as the demo sees them."""
-
-    hub: Hub
-    admin: Hub
-    documents: DocumentService
-    rag: RagService
-    chat_model: str | None = None
-    clock: Clock = field(default_factory=SystemClock)
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-
 async def run(endpoints: Endpoints, *, out: Path | None = None, on_step: OnStep | None = None) -> DemoResult:
     """Do everything and report it; what failed is in the result. `out`: where the samples are left; None: nowhere.
 
     Raises HubUnreachable where no hub answers, and ModelNotFound where it has no chat model.
     """
-    async with AsyncExitStack() as stack:
-        directory = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="partage-demo-")))
-        hub = await stack.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.chat_key))
-        admin = await stack.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.admin_key))
-        documents = await stack.enter_async_context(
-            open_http("document", endpoints.documents_url, key=endpoints.documents_key, timeout_s=CALL_TIMEOUT_S)
-        )
-        rag = await stack.enter_async_context(
-            open_http("RAG", endpoints.rag_url, key=endpoints.rag_key, timeout_s=CALL_TIMEOUT_S)
-        )
-        services = Stack(
-            hub=hub, admin=admin, documents=HttpDocuments(documents), rag=HttpRag(rag), chat_model=endpoints.chat_model
-        )
+    async with AsyncExitStack() as held:
+        directory = out or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="partage-demo-")))
+        stack = await held.enter_async_context(open_stack(endpoints))
         on_step = on_step or (lambda _: None)
         on_step(Step("samples", 0, 1))
         samples = await asyncio.to_thread(draw_samples, directory)
         knowledge = await asyncio.to_thread(knowledge_files, directory)
         on_step(Step("samples", 1, 1))
-        return await Demo(services, samples, knowledge, on_step).run()
+        return await Demo(stack, samples, knowledge, on_step).run()
 
 
 class Demo:
@@ -116,7 +65,8 @@ class Demo:
         self._clock = stack.clock
         self._samples, self._knowledge = samples, knowledge
         self._on_step = on_step
-        self._indexed = {path.name: asyncio.Event() for path in (*knowledge, *(sample.path for sample in samples))}
+        names = (*(path.name for path in knowledge), *(sample.name for sample in samples))
+        self._indexed = {name: asyncio.Event() for name in names}
         self._indexed_count = 0
         self._documents: dict[str, DocumentOutcome] = {}
         self._documents_s = 0.0
@@ -204,27 +154,29 @@ class Demo:
                 outcome = DocumentOutcome(
                     name=sample.name, kind=sample.kind, seconds=self._clock.now_s() - start_s, error=error.message
                 )
+                self._indexed[sample.name].set()
             else:
                 outcome = scored(sample, processed, self._clock.now_s() - start_s)
+                pages = [page.text for page in processed.pages]
+                indexing.create_task(self._index(sample.name, self._stack.rag.add_pages(sample.name, pages)))
         self._documents[sample.name] = outcome
         self._on_step(Step("documents", len(self._documents), len(self._samples)))
-        indexing.create_task(self._index(sample.path))
 
     # ---- questions ---------------------------------------------------------------------------------------------
 
     async def _index_knowledge(self) -> None:
         for path in self._knowledge:
-            await self._index(path)
+            await self._index(path.name, self._stack.rag.add_file(path))
 
-    async def _index(self, path: Path) -> None:
+    async def _index(self, name: str, adding: Awaitable[None]) -> None:
         try:
-            await self._stack.rag.index(path)
+            await adding
         except PartageError as error:
-            self._errors.append(f"{path.name}: not indexed: {error.message}")
+            self._errors.append(f"{name}: not indexed: {error.message}")
         else:
             self._indexed_count += 1
         finally:
-            self._indexed[path.name].set()
+            self._indexed[name].set()
 
     async def _ask_questions(self) -> None:
         for question in QUESTIONS:

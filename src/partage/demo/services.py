@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -54,7 +54,9 @@ class DocumentService(Protocol):
 
 
 class RagService(Protocol):
-    async def index(self, path: Path) -> None: ...
+    async def add_file(self, path: Path) -> None: ...
+
+    async def add_pages(self, name: str, pages: Sequence[str]) -> None: ...
 
     async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]: ...
 
@@ -72,8 +74,13 @@ class HttpRag:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def index(self, path: Path) -> None:
+    async def add_file(self, path: Path) -> None:
+        """Index a file; the service reads it, through the document service where it is more than text."""
         await self._http.post_file("/documents", path, msgspec.Raw)
+
+    async def add_pages(self, name: str, pages: Sequence[str]) -> None:
+        """Index pages that were read before, so that no scan is read twice. A form feed ends a page."""
+        await self._http.post_json("/documents", {"name": name, "text": "\f".join(pages)}, msgspec.Raw)
 
     async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]:
         answered = await self._http.post_json("/query", {"question": question}, Answered)

@@ -10,11 +10,12 @@ import pytest
 from partage.client.wire import ChatPiece, ModelInfo
 from partage.clock import FakeClock
 from partage.demo.outcome import Citation, DemoResult, Verdict
-from partage.demo.run import Demo, Stack, Step
+from partage.demo.run import Demo, Step
 from partage.demo.samples.draw import Sample
 from partage.demo.samples.knowledge import MANUAL, POLICY, QUESTIONS
 from partage.demo.samples.returns import Return, read_returns
 from partage.demo.services import Processed, ReadField, ReadPage
+from partage.demo.stack import Stack
 from partage.demo.talk import SCRIPT
 from partage.domain import JsonObject, JsonValue, Message, Usage
 from partage.errors import DocumentUnreadable, EngineCrashed, EngineError, ModelNotFound
@@ -105,11 +106,14 @@ class FakeRag:
     refuses: str = ""
     indexed: set[str] = field(default_factory=set[str])
 
-    async def index(self, path: Path) -> None:
+    async def add_file(self, path: Path) -> None:
+        await self.add_pages(path.name, ())
+
+    async def add_pages(self, name: str, pages: Sequence[str]) -> None:
         await asyncio.sleep(0)
-        if path.name == self.refuses:
+        if name == self.refuses:
             raise EngineError("no embeddings")
-        self.indexed.add(path.name)
+        self.indexed.add(name)
 
     async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]:
         [asked] = [known for known in QUESTIONS if known.text == question]

@@ -18,7 +18,7 @@ class Question:
 
     text: str
     document: str
-    """The file that must be among the citations."""
+    """What must be among the citations: the policy, the manual, or a sample by its name."""
     page: int | None
     """Its page, counted from 1; None where the document has no pages."""
     fact: str
@@ -35,7 +35,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("How high is the restocking fee for a used espresso machine?", POLICY, None, "15 percent"),
     Question("What does error code E05 of the Duo 58 mean?", MANUAL, 4, "flow meter counts no water"),
     Question("To what torque is the screw of the shower screen tightened?", MANUAL, 6, "4.5 Nm"),
-    Question("Why does Daniel Okafor return his milk frother?", "10-form-photo.jpg", 1, "heating plate burns milk"),
+    Question("Why does Daniel Okafor return his milk frother?", "10-form-photo", 1, "heating plate burns milk"),
 )
 
 

@@ -50,7 +50,12 @@ def scanned(page: Image.Image, random: np.random.Generator) -> Image.Image:
     faded = 255 - (255 - pixels) * 0.86
     shaded = faded * light[..., None] * np.array([1.0, 0.99, 0.965], dtype=np.float32)
     specked = with_specks(shaded, random, count=60)
-    return as_image(specked + random.normal(0, 7, (height, width, 1)).astype(np.float32))
+    return as_image(specked + grain((height, width), random, sigma=7))
+
+
+def grain(shape: tuple[int, ...], random: np.random.Generator, *, sigma: float) -> Floats:
+    """Brightness noise, the same in every colour."""
+    return sigma * random.standard_normal((*shape, 1), dtype=np.float32)
 
 
 def with_specks(pixels: Floats, random: np.random.Generator, *, count: int) -> Floats:
@@ -89,14 +94,14 @@ def photographed(page: Image.Image, random: np.random.Generator, *, size: tuple[
     edge = (across + 0.7 * down - 0.55) * 5  # the shadow of whoever holds the phone, over the lower right
     shadow = 1 - 0.33 / (1 + np.exp(-edge))
     lit = pixels * (vignette * shadow)[..., None] * np.array([0.99, 0.955, 0.88], dtype=np.float32)
-    return as_image(lit + random.normal(0, 5, pixels.shape).astype(np.float32))
+    return as_image(lit + grain((height, width), random, sigma=5))
 
 
 def table_top(size: tuple[int, int], random: np.random.Generator) -> Image.Image:
     """Wood: long streaks of two browns."""
     width, height = size
-    grain = np.repeat(random.normal(0, 1, (height, 1)), width, axis=1).astype(np.float32)
-    streaks = Image.fromarray(np.clip(128 + 46 * grain, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2.5))
+    lines = np.repeat(random.standard_normal((height, 1), dtype=np.float32), width, axis=1)
+    streaks = Image.fromarray(np.clip(128 + 46 * lines, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2.5))
     tone = (np.asarray(streaks, dtype=np.float32) / 255)[..., None]
     return as_image(np.array([92, 62, 38], dtype=np.float32) + tone * np.array([70, 56, 40], dtype=np.float32))
 
@@ -116,8 +121,8 @@ def faxed(page: Image.Image, random: np.random.Generator) -> Image.Image:
     """One bit per pixel, ragged edges, dirt and a turn of a third of a degree."""
     turned = page.convert("L").rotate(-0.35, Image.Resampling.BICUBIC, fillcolor=255)
     pixels = np.asarray(turned, dtype=np.float32)
-    ragged = pixels + random.normal(0, 30, pixels.shape).astype(np.float32)
-    dirty = with_specks(ragged[..., None], random, count=120)[..., 0]
+    ragged = pixels[..., None] + grain(pixels.shape, random, sigma=30)
+    dirty = with_specks(ragged, random, count=120)[..., 0]
     return Image.fromarray(np.where(dirty > 128, 255, 0).astype(np.uint8)).convert("1")
 
 
@@ -134,7 +139,7 @@ def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
 def photograph(pdf: bytes, random: np.random.Generator) -> bytes:
     """A JPEG as phones store a portrait: the pixels lie on their side and EXIF says so."""
     [page] = render(pdf, scale=PHOTO_SCALE)
-    width = 1400
+    width = 1300
     photo = photographed(page, random, size=(width, round(width * page.height / page.width)))
     exif = Image.Exif()
     exif[ORIENTATION] = 6

@@ -5,12 +5,15 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Literal
 
+from reportlab import rl_config
 from reportlab.graphics.barcode.code128 import Code128
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.utils import ImageReader, simpleSplit
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
+
+rl_config.useA85 = 0  # streams as bytes, not as text: a fifth smaller, and no slow encoder in Python
 
 INK = HexColor(0x1A1A1A)
 GREY = HexColor(0x6A6A6A)
