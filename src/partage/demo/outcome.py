@@ -125,12 +125,12 @@ class QuestionOutcome:
 class DevicePeak:
     device: str
     name: str
-    peak_bytes: int
+    peak_bytes: int | None
     budget_bytes: int | None
 
     @property
     def problem(self) -> str | None:
-        if self.budget_bytes is None or self.peak_bytes <= self.budget_bytes:
+        if self.budget_bytes is None or self.peak_bytes is None or self.peak_bytes <= self.budget_bytes:
             return None
         return f"{self.device}: models held {self.peak_bytes} bytes, over the budget of {self.budget_bytes}"
 

@@ -51,7 +51,7 @@ def models(result: DemoResult) -> Table:
     for resident in result.residents:
         table.add_row(
             resident.model,
-            resident.device,
+            ", ".join(resident.devices) or NOTHING,
             mebibytes(resident.estimated_bytes),
             mebibytes(resident.measured_bytes),
             _deviation(resident.estimated_bytes, resident.measured_bytes),
@@ -59,9 +59,10 @@ def models(result: DemoResult) -> Table:
             _count(resident.slots),
             _count(resident.context_tokens),
         )
-    for device in result.devices:
-        held = f"most held at once: {mebibytes(device.peak_bytes)} of {mebibytes(device.budget_bytes)}"
-        table.caption = held if not table.caption else f"{table.caption}\n{device.device}: {held}"
+    table.caption = "\n".join(
+        f"{device.device} ({device.name}): at most {mebibytes(device.peak_bytes)} held of {mebibytes(device.budget_bytes)}"
+        for device in result.devices
+    )
     return table
 
 

@@ -91,7 +91,6 @@ class Demo:
             watch.cancel()
         await self._look()
         last = self._seen[-1] if self._seen else Status()
-        peaks = peak_bytes(self._seen)
         return DemoResult(
             seconds=self._clock.now_s() - start_s,
             chat_model=model,
@@ -107,7 +106,7 @@ class Demo:
                 DevicePeak(
                     device=device.id,
                     name=device.name,
-                    peak_bytes=peaks.get(device.id, 0),
+                    peak_bytes=peak_bytes(device.id, self._seen),
                     budget_bytes=device.budget_bytes,
                 )
                 for device in last.devices

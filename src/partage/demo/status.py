@@ -20,23 +20,19 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     id: str = "?"
     name: str = ""
     budget_bytes: int | None = None
-    used_bytes: int | None = None
-    """What the ledger has promised."""
+    residents_bytes: int | None = None
+    """What the models on it hold, by the hub's ledger: as measured, before that as estimated."""
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True):
     model: str = "?"
-    device: str = "?"
-    state: str = ""
+    devices: list[str] = []
+    """More than one where the layers are split."""
     estimated_bytes: int | None = None
     measured_bytes: int | None = None
     load_s: float | None = None
     slots: int | None = None
     context_tokens: int | None = None
-
-    @property
-    def held_bytes(self) -> int:
-        return self.estimated_bytes or 0 if self.measured_bytes is None else self.measured_bytes
 
 
 class ClientState(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,22 +63,16 @@ def read_status(raw: JsonObject) -> Status:
 
 def all_residents(seen: Iterable[Status]) -> list[Resident]:
     """Every model that was in memory at any time, as it was last seen with its bytes measured."""
-    latest: dict[tuple[str, str], Resident] = {}
+    latest: dict[tuple[str, ...], Resident] = {}
     for status in seen:
         for resident in status.residents:
-            key = (resident.model, resident.device)
+            key = (resident.model, *resident.devices)
             if key not in latest or resident.measured_bytes is not None:
                 latest[key] = resident
     return list(latest.values())
 
 
-def peak_bytes(seen: Iterable[Status]) -> dict[str, int]:
-    """Per device, the most that the models in memory held together in one reading."""
-    peaks: dict[str, int] = {}
-    for status in seen:
-        held: dict[str, int] = {}
-        for resident in status.residents:
-            held[resident.device] = held.get(resident.device, 0) + resident.held_bytes
-        for device, held_bytes in held.items():
-            peaks[device] = max(peaks.get(device, 0), held_bytes)
-    return peaks
+def peak_bytes(device: str, seen: Iterable[Status]) -> int | None:
+    """The most that models held on a device in any reading; None where the hub does not say."""
+    held = (state.residents_bytes for status in seen for state in status.devices if state.id == device)
+    return max((held_bytes for held_bytes in held if held_bytes is not None), default=None)

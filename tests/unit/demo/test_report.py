@@ -63,7 +63,9 @@ GOOD = DemoResult(
         ),
     ),
     residents=(
-        Resident(model="smollm2:135m", device="host", estimated_bytes=220 << 20, measured_bytes=200 << 20, load_s=0.5),
+        Resident(
+            model="smollm2:135m", devices=["host"], estimated_bytes=220 << 20, measured_bytes=200 << 20, load_s=0.5
+        ),
     ),
     clients=(ClientState(name="chat", class_="interactive", requests=9, ttft_s=Quantiles(p50=0.1, p95=0.2)),),
     devices=(DevicePeak(device="host", name="CPU", peak_bytes=300 << 20, budget_bytes=8 << 30),),
@@ -91,7 +93,7 @@ def test_report_shows_what_was_measured():
         "2.00x",
         "80.0",
         "21.50 s",
-        "300.0 MiB of 8,192.0 MiB",
+        "at most 300.0 MiB held of 8,192.0 MiB",
     ):
         assert shown in text
     assert "01-form" in text

@@ -59,8 +59,12 @@ class FakeHub:
         self.loaded.append(model)
 
     async def status(self) -> JsonObject:
-        resident: JsonObject = {"model": "large", "device": "host", "estimated_bytes": 10, "measured_bytes": 9}
-        return {"residents": [resident], "devices": [{"id": "host", "budget_bytes": 20}], "clients": [{"name": "chat"}]}
+        resident: JsonObject = {"model": "large", "devices": ["host"], "estimated_bytes": 10, "measured_bytes": 9}
+        return {
+            "residents": [resident],
+            "devices": [{"id": "host", "budget_bytes": 20, "residents_bytes": 9}],
+            "clients": [{"name": "chat"}],
+        }
 
     async def stream_chat(
         self, model: str, messages: Sequence[Message], *, options: Mapping[str, JsonValue] | None = None

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from partage.demo.status import Resident, Status, all_residents, peak_bytes, read_status
+from partage.demo.status import DeviceState, Resident, Status, all_residents, peak_bytes, read_status
 from partage.errors import EngineError
 
 
 def resident(model: str, *, estimated: int | None = None, measured: int | None = None) -> Resident:
-    return Resident(model=model, device="host", estimated_bytes=estimated, measured_bytes=measured)
+    return Resident(model=model, devices=["host"], estimated_bytes=estimated, measured_bytes=measured)
 
 
 def test_missing_and_unknown_keys_are_no_error():
@@ -39,10 +39,7 @@ def test_model_that_was_evicted_before_the_end_is_still_shown_as_it_was_measured
     assert {known.model: known.measured_bytes for known in all_residents(seen)} == {"chat": 90, "embed": 31}
 
 
-def test_peak_is_of_one_reading_and_not_the_sum_of_models_that_took_turns():
-    seen = [Status(residents=[resident("a", measured=60)]), Status(residents=[resident("b", measured=50)])]
-    assert peak_bytes(seen) == {"host": 60}
-
-
-def test_model_that_is_not_measured_yet_counts_with_its_estimate():
-    assert peak_bytes([Status(residents=[resident("a", estimated=60), resident("b", measured=5)])]) == {"host": 65}
+def test_peak_is_the_fullest_reading_of_that_device():
+    seen = [Status(devices=[DeviceState(id="a", residents_bytes=held), DeviceState(id="b")]) for held in (5, 60, 50)]
+    assert peak_bytes("a", seen) == 60
+    assert peak_bytes("b", seen) is None
