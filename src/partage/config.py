@@ -142,6 +142,7 @@ class RemoteConfig(Section, frozen=True):
     kind: Literal["ollama", "openai"]
     url: str
     models: tuple[str, ...]
+    key: str | None = None
     key_env: str | None = None
     slots: int = 4
 
@@ -167,8 +168,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, ModelConfig] = {}
     clients: Mapping[str, ClientConfig] = {}
     remotes: Mapping[str, RemoteConfig] = {}
+    hub_url: str | None = None
+    """Where the services find the hub; None: at hub.host and hub.port. $PARTAGE_HUB_URL."""
+    documents_url: str | None = None
+    """Where the RAG service finds the document service. $PARTAGE_DOCUMENTS_URL."""
     warnings: tuple[str, ...] = ()
     """What was understood but has no effect, with what replaces it."""
+
+
+SERVICE_CLASSES: Mapping[str, Literal["interactive", "normal", "batch"]] = {
+    "chat": "interactive",
+    "documents": "batch",
+    "rag": "interactive",
+}
+"""Clients that exist without being configured, once they have a key (PARTAGE_KEY_DOCUMENTS and so on)."""
+KEY_PREFIX = "PARTAGE_KEY_"
 
 
 def home_dir(environ: Mapping[str, str] | None = None) -> Path:
@@ -294,7 +308,25 @@ def _from_environment(config: Config, environ: Mapping[str, str]) -> Config:
         changes.update(zip(fields, parsed if isinstance(parsed, tuple) and len(fields) > 1 else (parsed,), strict=True))
     hub = msgspec.structs.replace(config.hub, **{key: value for key, value in changes.items() if value is not None})
     warnings = tuple(f"{name} has no effect here: {cure}" for name, cure in OBSOLETE.items() if values.get(name))
-    return msgspec.structs.replace(config, hub=hub, warnings=config.warnings + warnings)
+    return msgspec.structs.replace(
+        config,
+        hub=hub,
+        clients=_with_environment_keys(config.clients, environ),
+        hub_url=environ.get("PARTAGE_HUB_URL") or config.hub_url,
+        documents_url=environ.get("PARTAGE_DOCUMENTS_URL") or config.documents_url,
+        warnings=config.warnings + warnings,
+    )
+
+
+def _with_environment_keys(
+    clients: Mapping[str, ClientConfig], environ: Mapping[str, str]
+) -> Mapping[str, ClientConfig]:
+    keys = {name[len(KEY_PREFIX) :].lower(): key for name, key in environ.items() if name.startswith(KEY_PREFIX)}
+    merged = dict(clients)
+    for name, key in keys.items():
+        entry = clients.get(name, ClientConfig(class_=SERVICE_CLASSES.get(name, "normal")))
+        merged[name] = msgspec.structs.replace(entry, key=key)
+    return merged
 
 
 def _listen(text: str) -> tuple[str | None, int | None]:

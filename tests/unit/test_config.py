@@ -86,3 +86,11 @@ def test_obsolete_variables_are_answered_with_what_replaces_them(tmp_path: Path)
 def test_a_named_file_that_is_missing_is_an_error():
     with pytest.raises(ConfigError, match="does not exist"):
         load_config(Path("/nowhere/partage.yaml"), {})
+
+
+def test_a_key_in_the_environment_makes_a_service_a_client_of_its_class(tmp_path: Path):
+    clients = load_config(
+        written(tmp_path, "clients: {rag: {weight: 3}}"), {"PARTAGE_KEY_RAG": "r", "PARTAGE_KEY_DOCUMENTS": "d"}
+    ).clients
+    assert (clients["rag"].key, clients["rag"].weight) == ("r", 3.0)
+    assert (clients["documents"].key, clients["documents"].class_) == ("d", "batch")

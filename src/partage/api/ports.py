@@ -4,51 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 from partage.domain import Client, JsonObject, Model, Output, Request
-
-ResidentState: TypeAlias = Literal["loading", "ready", "draining", "stopping", "paused"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Where one request's time went, on the hub's clock."""
-
-    queued_s: float = 0.0
-    load_s: float = 0.0
-    """Waited for its model to load."""
-    total_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueuePosition:
-    position: int
-    """1 is next."""
-    predicted_wait_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResidentView:
-    """A model that is in memory, on its way in, or on its way out."""
-
-    model: Model
-    size_bytes: int
-    device_bytes: int
-    """Of them, on GPUs."""
-    context_tokens: int
-    expires_in_s: float | None
-    """None: never."""
-    state: ResidentState
-    slots: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullProgress:
-    status: str
-    digest: str = ""
-    total_bytes: int | None = None
-    completed_bytes: int | None = None
+from partage.hub.views import PullProgress, QueuePosition, ResidentView, Timing
 
 
 class Ticket(Protocol):

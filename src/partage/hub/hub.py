@@ -136,12 +136,17 @@ class Hub:
             finally:
                 self._close()
 
-    def _close(self) -> None:
+    def refuse_new(self) -> None:
+        """The end has begun: who waits is refused, who is served may finish."""
         self._closing = True
+        for ticket in list(self._tickets.values()):
+            if ticket.waiting:
+                ticket.refuse(ShuttingDown())
+
+    def _close(self) -> None:
+        self.refuse_new()
         if self._wake is not None:
             self._wake.cancel()
-        for ticket in list(self._tickets.values()):
-            ticket.refuse(ShuttingDown())
         self.residents.stop_all()
 
     @property

@@ -73,6 +73,10 @@ class Ticket:
             self._grant.set_exception(error)
             self._grant.exception()  # read once, so that a caller who has left leaves no "never retrieved" warning
 
+    @property
+    def waiting(self) -> bool:
+        return not self._grant.done()
+
     # ---- the caller's side ---------------------------------------------------------------------------------------
 
     def stream(self) -> AsyncGenerator[Output, None]:

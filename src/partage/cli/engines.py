@@ -1,0 +1,84 @@
+"""The commands on what is in memory: ps, load, unload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias, TypeVar, cast
+
+import typer
+from rich.table import Table
+
+from partage.cli.terminal import Json, Url, console, errors, print_json
+from partage.client.hub_client import HubClient
+from partage.config import load_config
+from partage.domain import JsonObject
+from partage.quantities import format_bytes
+from partage.serve.services import hub_url
+
+T = TypeVar("T")
+Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name, as in smollm2:135m.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("ps")(ps_command)
+    app.command("load")(load_command)
+    app.command("unload")(unload_command)
+
+
+def ps_command(url: Url = None, as_json: Json = False) -> None:
+    """Show what is in memory: models, where, how much, estimated against measured."""
+    with errors():
+        status = _ask(url, lambda hub: hub.status())
+    if as_json:
+        print_json(status)
+        return
+    residents = cast("list[JsonObject]", status.get("residents", []))
+    devices = cast("list[JsonObject]", status.get("devices", []))
+    table = Table(
+        "MODEL", "STATE", "ON", "LEDGER", "ESTIMATED", "MEASURED", "SERVING", "CONTEXT", box=None, pad_edge=False
+    )
+    for one in residents:
+        table.add_row(
+            str(one["model"]) + (" (pinned)" if one["pinned"] else ""),
+            str(one["state"]),
+            ", ".join(cast("list[str]", one["devices"])) or "adopted",
+            _size(one["ledger_bytes"]),
+            _size(one["estimated_bytes"]),
+            _size(one["measured_bytes"]),
+            f"{one['serving']} of {one['slots']}",
+            str(one["context_tokens"]),
+        )
+    console().print(table if residents else "no model is in memory")
+    for device in devices:
+        free, budget = _size(device["free_bytes"]), _size(device["budget_bytes"])
+        console().print(f"{device['name']}: {free} free of {budget}")
+
+
+def load_command(name: Name, url: Url = None) -> None:
+    """Load a model, waiting for its turn."""
+    with errors():
+        _ask(url, lambda hub: hub.load(name))
+    print(f"loaded {name}")
+
+
+def unload_command(name: Name, url: Url = None) -> None:
+    """Take a model out of memory as soon as nobody uses it."""
+    with errors():
+        _ask(url, lambda hub: hub.unload(name))
+    print(f"unloaded {name}")
+
+
+def _ask(url: str | None, question: Callable[[HubClient], Awaitable[T]]) -> T:
+    config = load_config()
+    admin = config.clients.get("admin")
+
+    async def asked() -> T:
+        async with HubClient(url or hub_url(config), api_key=admin.key if admin else None) as hub:
+            return await question(hub)
+
+    return asyncio.run(asked())
+
+
+def _size(value: object) -> str:
+    return format_bytes(value) if isinstance(value, int | float) else "-"

@@ -1,0 +1,52 @@
+"""What every command needs of the terminal: a console, JSON for programs, and errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.console import Console
+
+from partage.domain import JsonValue
+from partage.errors import ConfigError, PartageError
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Url: TypeAlias = Annotated[str | None, typer.Option("--url", help="Where the hub is. Default: the configured one.")]
+
+FAILED, USAGE = 1, 2
+
+
+def console() -> Console:
+    """As wide as the terminal; wide enough for every table when the output goes into a pipe."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def print_json(value: JsonValue) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def errors() -> Generator[None]:
+    """Our errors as one line on stderr: exit code 1, or 2 when the configuration or the arguments are wrong."""
+    try:
+        yield
+    except PartageError as error:
+        print(f"partage: {error.message}", file=sys.stderr)
+        raise typer.Exit(USAGE if isinstance(error, ConfigError) else FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        # The reader left (| head). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+def ago(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

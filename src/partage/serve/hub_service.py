@@ -1,0 +1,179 @@
+"""Builds the hub from the configuration and runs it behind its API."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+from partage import __version__
+from partage.api.app import create_app
+from partage.api.ports import ApiSettings
+from partage.clock import SystemClock
+from partage.config import Config
+from partage.device.discovery import DeviceWish, discover
+from partage.domain import Device, EngineId, Model, Placement, Remote
+from partage.engine.base import Engine
+from partage.engine.registry import make_engine
+from partage.engine.spec import LaunchSpec, RemoteSpec
+from partage.errors import ConfigError
+from partage.hub.clients import Clients, KnownClient
+from partage.hub.desk import Desk
+from partage.hub.hub import Hub
+from partage.hub.journal import Journal
+from partage.hub.library import Library
+from partage.hub.profiles import Profiles
+from partage.hub.views import PullProgress
+from partage.hub.watch import watch_devices
+from partage.models.pull import pull
+from partage.models.store import Store
+from partage.policy.scheduler import Scheduler
+from partage.policy.settings import PolicySettings
+from partage.serve.http import bind, serve, url_of
+
+log = logging.getLogger(__name__)
+
+
+async def run_hub(config: Config, *, announce: bool = False) -> None:
+    """Serve until told to stop. Raises ConfigError."""
+    listener = bind(config.hub.host, config.hub.port, "hub")
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    store = Store(config.home)
+    with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
+        hub = build_hub(config, store, journal)
+
+        async def pulled(name: str) -> AsyncGenerator[PullProgress, None]:
+            async with aclosing(pull(store, name)) as steps:
+                async for step in steps:
+                    yield PullProgress(
+                        status=step.status,
+                        digest=step.digest,
+                        total_bytes=step.total_bytes,
+                        completed_bytes=step.completed_bytes,
+                    )
+
+        app = create_app(Desk(hub, pulled), api_settings(config))
+        async with hub.running(), watch_devices(hub):
+            log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
+            await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
+
+
+def build_hub(config: Config, store: Store, journal: Journal | None = None) -> Hub:
+    """Raises ConfigError."""
+    devices = discover(
+        [
+            DeviceWish(gpu=wish.gpu, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes, cores=wish.cores)
+            for wish in config.devices
+        ]
+    )
+    launcher = find_launcher(config)
+    if launcher is None and any(device.kind == "cuda" for device in devices):
+        log.warning(
+            "this machine has a GPU, but the built-in llama.cpp runs on the CPU only: put a CUDA llama-server on the "
+            "PATH; until then models are placed in host memory"
+        )
+        devices = [device for device in devices if device.kind != "cuda"]
+    host = next(device for device in devices if device.kind == "host")
+    return Hub(
+        scheduler=Scheduler(PolicySettings(keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue)),
+        library=Library(store, _remotes(config)),
+        profiles=Profiles(devices, config.hub, config.models, default_threads=max(1, host.cores // 2)),
+        clients=Clients(
+            {
+                name: KnownClient(client=entry.client(name), key=entry.key, address=entry.address)
+                for name, entry in config.clients.items()
+            },
+            SystemClock(),
+            require_key=config.hub.require_key,
+        ),
+        devices=devices,
+        make_engine=EngineMaker(config, launcher),
+        clock=SystemClock(),
+        journal=journal,
+    )
+
+
+class EngineMaker:
+    """Turns the policy's order into an engine, with the paths and limits of this machine."""
+
+    def __init__(self, config: Config, llama_server: str | None) -> None:
+        self._config = config
+        self._llama_server = llama_server
+
+    def __call__(self, engine: EngineId, model: Model, placement: Placement) -> Engine:
+        timeout_s = self._config.hub.load_timeout_s
+        if model.remote is not None:
+            remote = model.remote
+            return make_engine(
+                RemoteSpec(
+                    id=engine,
+                    kind=remote.kind,
+                    base_url=remote.url,
+                    model=model.name,
+                    api_key=remote.key,
+                    slots=remote.slots,
+                    start_timeout_s=timeout_s,
+                )
+            )
+        return make_engine(
+            LaunchSpec(
+                id=engine,
+                model_path=model.path,
+                projector_path=model.projector_path,
+                settings=placement.settings,
+                devices=tuple(device for device, _ in placement.shares),
+                run_dir=str(run_dir(self._config)),
+                llama_server=self._llama_server,
+                start_timeout_s=timeout_s,
+            )
+        )
+
+
+def find_launcher(config: Config) -> str | None:
+    """Path of llama-server, or None for the built-in library. Raises ConfigError when one was asked for in vain."""
+    if config.hub.launcher == "xllamacpp":
+        return None
+    found = shutil.which("llama-server")
+    if found is None and config.hub.launcher == "llama-server":
+        raise ConfigError("hub.launcher is llama-server, but there is no llama-server on the PATH")
+    return found
+
+
+def run_dir(config: Config) -> Path:
+    """Where engines put their sockets: only this user may enter."""
+    directory = config.home / "run"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    return directory
+
+
+def api_settings(config: Config) -> ApiSettings:
+    return ApiSettings(
+        version=__version__,
+        loopback=_is_loopback(config.hub.host),
+        allowed_origins=config.hub.origins,
+        max_body_bytes=config.hub.max_body_bytes,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _remotes(config: Config) -> dict[str, Remote]:
+    return {
+        model: Remote(kind=entry.kind, url=entry.url, slots=entry.slots, key=entry.key or "")
+        for entry in config.remotes.values()
+        for model in entry.models
+    }
+
+
+def _described(device: Device) -> str:
+    return f"{device.name} {device.budget_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,61 @@
+"""Runs the document and RAG services: customers of the hub, each a process of its own."""
+
+from __future__ import annotations
+
+from partage.config import Config
+from partage.serve.http import bind, serve
+
+
+def hub_url(config: Config) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.hub.host, config.hub.host)  # noqa: S104 compared, not bound
+    bracketed = f"[{host}]" if ":" in host else host
+    return config.hub_url or f"http://{bracketed}:{config.hub.port}"
+
+
+def documents_url(config: Config) -> str:
+    return config.documents_url or f"http://{config.documents.host}:{config.documents.port}"
+
+
+def key_of(config: Config, name: str) -> str | None:
+    return config.clients[name].key if name in config.clients else None
+
+
+async def run_documents(config: Config, *, announce: bool = False) -> None:
+    """Serve until told to stop. Raises ConfigError."""
+    from partage.documents.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
+    from partage.documents.settings import DocumentSettings, Limits  # noqa: PLC0415
+
+    listener = bind(config.documents.host, config.documents.port, "documents")
+    settings = DocumentSettings(
+        data_dir=config.home / "documents",
+        hub_url=hub_url(config),
+        api_key=key_of(config, "documents"),
+        vision_model=config.documents.vision_model,
+        host=config.documents.host,
+        port=config.documents.port,
+        workers=config.documents.workers,
+        timeout_s=config.documents.timeout_s,
+        limits=Limits(upload_bytes=config.documents.max_file_bytes),
+    )
+    await serve(create_app(settings), listener, announce=announce)
+
+
+async def run_rag(config: Config, *, announce: bool = False) -> None:
+    """Serve until told to stop. Raises ConfigError."""
+    from partage.rag.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
+    from partage.rag.settings import RagSettings  # noqa: PLC0415
+
+    listener = bind(config.rag.host, config.rag.port, "rag")
+    settings = RagSettings(
+        data_dir=config.home / "rag",
+        host=config.rag.host,
+        port=config.rag.port,
+        hub_url=hub_url(config),
+        api_key=key_of(config, "rag"),
+        documents_url=documents_url(config),
+        embed_model=config.rag.embed_model,
+        chat_model=config.rag.chat_model,
+        query_timeout_s=config.rag.query_timeout_s,
+        embed_timeout_s=config.rag.embed_timeout_s,
+    )
+    await serve(create_app(settings), listener, announce=announce)
