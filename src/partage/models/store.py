@@ -192,11 +192,9 @@ class Store:
         raise ModelNotFound(canonical)
 
     def _manifest_paths(self) -> list[Path]:
-        if not self.manifests.exists():
-            return []
         try:
             # Path.rglob passes silently over what it may not read.
-            walk = os.walk(self.manifests, onerror=_raise)
+            walk = os.walk(self.manifests, onerror=_raise_unless_gone)
             return [Path(folder, file) for folder, _, files in walk for file in files if file.endswith(".json")]
         except OSError as error:
             raise StoreError(f"the model directory {self.manifests} cannot be read: {error.strerror}") from error
@@ -310,5 +308,6 @@ def _written_whole(target: Path) -> Generator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -161,6 +161,8 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path, tiny_gguf: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
         Store(tmp_path / "file" / "home").add_file("one", tiny_gguf)
+    with pytest.raises(StoreError, match="file/models cannot be read"):
+        Store(tmp_path / "file").list()
 
 
 def test_half_written_files_are_no_models(store: Store, tiny_gguf: Path):

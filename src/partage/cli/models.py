@@ -1,0 +1,271 @@
+"""The commands on models: pull, ls, show, rm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from partage.config import home_dir
+from partage.domain import JsonObject, JsonValue, Model
+from partage.errors import PartageError
+from partage.models import anatomy as facts
+from partage.models.gguf_header import LongArray, read_array, read_header
+from partage.models.pull import PullProgress, pull
+from partage.models.store import Manifest, Store
+
+Home: TypeAlias = Annotated[
+    Path | None, typer.Option("--home", help="Where models are kept. Default: $PARTAGE_HOME, else ~/.partage.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name, as in smollm2:135m.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("pull")(pull_command)
+    app.command("ls")(list_command)
+    app.command("show")(show_command)
+    app.command("rm")(remove_command)
+
+
+def pull_command(
+    names: Annotated[list[str], typer.Argument(help="Models to fetch.")], home: Home = None, as_json: Json = False
+) -> None:
+    """Fetch models. What has arrived when it is stopped is used by the next pull."""
+    store = _store(home)
+    with _errors():
+        for name in names:
+            asyncio.run(show_pull(pull(store, name), name, as_json=as_json))
+
+
+def list_command(home: Home = None, as_json: Json = False) -> None:
+    """List the models on this machine."""
+    with _errors():
+        models = _store(home).list()
+    if as_json:
+        _print_json([_summary(model) for model in models])
+        return
+    if not models:
+        print("no models yet; fetch one: partage pull smollm2:135m")
+        return
+    table = Table("NAME", "SIZE", "TYPE", "PARAMETERS", "CAN", "MODIFIED", box=None, pad_edge=False)
+    for model in models:
+        table.add_row(
+            model.name,
+            _megabytes(model.size_bytes),
+            facts.quantisation(model.anatomy),
+            facts.parameter_size(model.anatomy),
+            ", ".join(sorted(model.capabilities)),
+            _ago(model.modified_at),
+        )
+    _console().print(table)
+
+
+def show_command(
+    name: Name,
+    home: Home = None,
+    as_json: Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Every metadata key, and with --json the vocabulary.")
+    ] = False,
+) -> None:
+    """Show what a model is: anatomy, origin, licence, template."""
+    store = _store(home)
+    with _errors():
+        model, manifest = store.get(name), store.manifest(name)
+        if as_json:
+            _print_json(_details(model, manifest, verbose=verbose))
+            return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for row in _rows(model, manifest):
+        table.add_row(*row)
+    if verbose:
+        for key, value in model.anatomy.metadata.items():
+            table.add_row(key, _shortened(value))
+    console = _console()
+    console.print(table)
+    if model.template and not verbose:
+        console.print("\ntemplate", style="bold")
+        console.print(model.template, markup=False, highlight=False)
+
+
+def remove_command(names: Annotated[list[str], typer.Argument(help="Models to remove.")], home: Home = None) -> None:
+    """Remove models. Files that another name shares stay."""
+    store = _store(home)
+    with _errors():
+        for name in names:
+            store.remove(name)
+            print(f"removed {name}")
+
+
+async def show_pull(steps: AsyncGenerator[PullProgress, None], name: str, *, as_json: bool) -> None:
+    async with aclosing(steps):
+        if as_json:
+            async for step in steps:
+                _print_line(
+                    {
+                        "status": step.status,
+                        "digest": step.digest,
+                        "total": step.total_bytes,
+                        "completed": step.completed_bytes,
+                    }
+                )
+            _print_line({"status": "success"})
+        elif sys.stdout.isatty():
+            await _show_bars(steps)
+            print(f"{name} is ready")
+        else:
+            told = ""
+            async for step in steps:
+                if step.status != told:
+                    told = step.status
+                    print(told, flush=True)
+            print(f"{name} is ready")
+
+
+async def _show_bars(steps: AsyncGenerator[PullProgress, None]) -> None:
+    """One bar per status, in the order they come."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console()) as progress:
+        bars: dict[str, TaskID] = {}
+        last: TaskID | None = None
+        async for step in steps:
+            if step.status not in bars:
+                _fill(progress, last)
+                bars[step.status] = progress.add_task(step.status, total=step.total_bytes)
+            last = bars[step.status]
+            progress.update(last, completed=step.completed_bytes or 0)
+        _fill(progress, last)
+
+
+def _fill(progress: Progress, bar: TaskID | None) -> None:
+    if bar is not None:
+        progress.update(bar, total=(total := progress.tasks[bar].total or 1), completed=total)
+
+
+@contextlib.contextmanager
+def _errors() -> Generator[None]:
+    """Our errors end the command with status 1 and their message; anything else is a defect and shows as one."""
+    try:
+        yield
+    except PartageError as error:
+        print(f"partage: {error.message}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _store(home: Path | None) -> Store:
+    return Store(home or home_dir())
+
+
+def _console() -> Console:
+    # A pipe has no width; a table cut at 80 columns would lose names.
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def _summary(model: Model) -> JsonObject:
+    capabilities: list[JsonValue] = [*sorted(model.capabilities)]
+    return {
+        "name": model.name,
+        "digest": model.digest,
+        "size_bytes": model.size_bytes,
+        "quantisation": facts.quantisation(model.anatomy),
+        "parameters": facts.parameter_count(model.anatomy),
+        "capabilities": capabilities,
+        "modified_at": model.modified_at,
+    }
+
+
+def _details(model: Model, manifest: Manifest, *, verbose: bool) -> JsonObject:
+    anatomy, made_from = model.anatomy, manifest.about.made_from
+    details: JsonObject = {
+        **_summary(model),
+        "path": model.path,
+        "projector_path": model.projector_path,
+        "source": model.source,
+        "made_from": {"digest": made_from.digest, "by": made_from.by} if made_from else None,
+        "licence": model.licence,
+        "architecture": anatomy.architecture,
+        "layers": anatomy.layers,
+        "embedding_length": anatomy.embedding_length,
+        "heads": [*anatomy.heads],
+        "heads_kv": [*anatomy.heads_kv],
+        "key_length": anatomy.key_length,
+        "value_length": anatomy.value_length,
+        "context_train_tokens": anatomy.context_train_tokens,
+        "vocab_tokens": anatomy.vocab_tokens,
+        "weights_bytes": anatomy.weights_bytes,
+        "template": model.template,
+        "system": model.system,
+        "options": dict(model.parameters),
+        "metadata": dict(anatomy.metadata),
+    }
+    if verbose:
+        path = Path(model.path)
+        arrays = {key: value for key, value in read_header(path).metadata.items() if isinstance(value, LongArray)}
+        details["arrays"] = {key: read_array(path, value) for key, value in arrays.items()}
+    return details
+
+
+def _rows(model: Model, manifest: Manifest) -> list[tuple[str, str]]:
+    anatomy, made_from = model.anatomy, manifest.about.made_from
+    heads = f"{_span(anatomy.heads)} ({_span(anatomy.heads_kv)} for keys and values), {anatomy.key_length} wide"
+    return [
+        ("name", model.name),
+        ("can", ", ".join(sorted(model.capabilities))),
+        ("architecture", anatomy.architecture),
+        ("parameters", facts.parameter_size(anatomy)),
+        ("weights", f"{facts.quantisation(anatomy)}, {_megabytes(anatomy.weights_bytes)}"),
+        ("layers", f"{anatomy.layers}, {anatomy.embedding_length} wide, {_span(anatomy.feed_forward_length)} inside"),
+        ("heads", heads),
+        ("context", f"{anatomy.context_train_tokens} tokens"),
+        ("vocabulary", f"{anatomy.vocab_tokens} tokens"),
+        ("projector", model.projector_path or "none"),
+        ("licence", model.licence or "not stated"),
+        ("source", model.source or "not stated"),
+        *([("made from", f"{made_from.digest[:19]} ({made_from.by})")] if made_from else []),
+        ("digest", model.digest),
+        ("file", f"{model.path} ({_megabytes(model.size_bytes)})"),
+        ("modified", model.modified_at),
+    ]
+
+
+def _span(values: tuple[int, ...]) -> str:
+    low, high = min(values, default=0), max(values, default=0)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _shortened(value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _megabytes(count_bytes: int) -> str:
+    return f"{count_bytes / 1e9:.1f} GB" if count_bytes >= 1e9 else f"{count_bytes / 1e6:.0f} MB"
+
+
+def _ago(moment: str) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _print_json(value: JsonValue) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_line(value: JsonObject) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

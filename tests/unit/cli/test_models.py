@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # for gguf_files.py
+
+from gguf_files import gguf_bytes
+
+from partage.cli.models import register
+from partage.models.store import About, Store
+
+app = typer.Typer()
+register(app)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "home")
+    (tmp_path / "tiny.gguf").write_bytes(gguf_bytes())
+    store.add_file("tiny", tmp_path / "tiny.gguf", about=About(source="here"))
+    return store
+
+
+def run(store: Store, *arguments: str):
+    return CliRunner().invoke(app, [*arguments, "--home", str(store.home)])
+
+
+def test_ls_prints_a_table_for_people_and_json_for_programs(store: Store):
+    table = run(store, "ls").stdout
+    assert table.splitlines()[0].split() == ["NAME", "SIZE", "TYPE", "PARAMETERS", "CAN", "MODIFIED"]
+    assert "tiny:latest" in table
+    (model,) = json.loads(run(store, "ls", "--json").stdout)
+    assert (model["name"], model["parameters"], model["quantisation"]) == ("tiny:latest", 24, "F32")
+
+
+def test_an_empty_ls_says_what_to_do_next(tmp_path: Path):
+    result = run(Store(tmp_path / "empty"), "ls")
+    assert result.exit_code == 0
+    assert "partage pull" in result.stdout
+    assert json.loads(run(Store(tmp_path / "empty"), "ls", "--json").stdout) == []
+
+
+def test_show_tells_anatomy_origin_licence_and_template(store: Store):
+    text = run(store, "show", "tiny").stdout
+    for piece in ("llama", "512 tokens", "apache-2.0", "here", "{{ messages }}", "2 (1-2 for keys and values), 4 wide"):
+        assert piece in text
+    shown = json.loads(run(store, "show", "tiny", "--json", "--verbose").stdout)
+    assert shown["heads_kv"] == [1, 2]
+    assert shown["arrays"] == {"tokenizer.ggml.tokens": ["a", "b", "c"]}
+
+
+def test_rm_removes(store: Store):
+    assert run(store, "rm", "tiny").exit_code == 0
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("command", [("show", "gone"), ("rm", "gone"), ("pull", "gone"), ("pull", "../gone")])
+def test_our_errors_end_with_status_1_and_a_message_and_no_traceback(store: Store, command: tuple[str, ...]):
+    result = run(store, *command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("partage: ")
+    assert "gone" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_wrong_usage_ends_with_status_2(store: Store):
+    assert run(store, "pull").exit_code == 2
+    assert run(store, "ls", "--nonsense").exit_code == 2
