@@ -10,6 +10,8 @@ from pathlib import Path
 class RagSettings:
     data_dir: Path
     """Holds the LanceDB tables; made when missing."""
+    host: str = "127.0.0.1"
+    port: int = 8102
     hub_url: str = "http://127.0.0.1:11434"
     api_key: str | None = None
     documents_url: str = "http://127.0.0.1:8101"
