@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Iterator
-from typing import assert_never
+from typing import Literal, assert_never
 
 import msgspec
 
@@ -16,7 +16,6 @@ from partage.domain import (
     JsonValue,
     Message,
     Output,
-    OutputFormat,
     Usage,
     Vectors,
     Work,
@@ -24,6 +23,7 @@ from partage.domain import (
 from partage.engine.answers import ChatReader, CompletionReader, Reader, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import Connection, decode
+from partage.engine.grammar import ANY_OBJECT, compact_grammar
 from partage.engine.vectors import decode_embeddings, shorten
 from partage.errors import ContextTooLong
 
@@ -102,10 +102,10 @@ class Upstream:
         """A grammar binds from the first token, a response_format only after the model's thinking."""
         return work.think is not False and "think" in self.properties.chat_template
 
-    def _format_json(self, format_: OutputFormat, *, thinks: bool) -> JsonObject:
-        schema: JsonObject = {"type": "object"} if format_ == "json" or format_ is None else format_
-        if self._strict_grammar and not thinks:
-            return {"grammar": compact_grammar(schema)}
+    def _format_json(self, format_: JsonObject | Literal["json"], *, thinks: bool) -> JsonObject:
+        schema = ANY_OBJECT if format_ == "json" else format_
+        if self._strict_grammar and not thinks and (grammar := compact_grammar(schema)):
+            return {"grammar": grammar}
         return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
 
     def _completion_json(self, work: CompletionWork) -> JsonObject:
@@ -113,11 +113,9 @@ class Upstream:
         if work.sampling.logprobs is not None:
             body["n_probs"] = max(1, work.sampling.logprobs)
         if work.format is not None:
-            schema: JsonObject = {"type": "object"} if work.format == "json" else work.format
-            if self._strict_grammar:
-                body["grammar"] = compact_grammar(schema)
-            else:
-                body["json_schema"] = schema
+            schema = ANY_OBJECT if work.format == "json" else work.format
+            grammar = compact_grammar(schema) if self._strict_grammar else None
+            body |= {"grammar": grammar} if grammar else {"json_schema": schema}
         if work.suffix:
             body |= {"input_prefix": work.prompt, "input_suffix": work.suffix}
         elif work.images:
@@ -165,13 +163,6 @@ class Upstream:
         if not truncate:
             raise ContextTooLong(f"an input has {len(tokens)} tokens, the model takes {longest}; shorten or split it")
         return [*tokens[: longest - 1], tokens[-1]]
-
-
-def compact_grammar(schema: JsonObject) -> str:
-    """Write a schema in LLGuidance's language with fixed separators: a weak model cannot lose itself in whitespace."""
-    separators: JsonObject = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-    text = msgspec.json.encode({**schema, "x-guidance": separators}).decode()
-    return f"%llguidance {{}}\nstart: %json {text}"
 
 
 def grouped(texts: tuple[str, ...]) -> Iterator[list[str]]:
