@@ -18,7 +18,7 @@ from partage.demo.score import is_answered, is_cited, judge
 from partage.demo.services import Processed, ReadField
 from partage.demo.stack import Endpoints, Hub, Stack, open_stack
 from partage.demo.status import Status, all_residents, peak_bytes, read_status
-from partage.demo.talk import converse
+from partage.demo.talk import SCRIPT, converse
 from partage.errors import ModelNotFound, PartageError
 
 DOCUMENTS_AT_ONCE = 4
@@ -44,7 +44,7 @@ OnStep: TypeAlias = Callable[[Step], None]
 async def run(endpoints: Endpoints, *, out: Path | None = None, on_step: OnStep | None = None) -> DemoResult:
     """Do everything and report it; what failed is in the result. `out`: where the samples are left; None: nowhere.
 
-    Raises HubUnreachable where no hub answers, and ModelNotFound where it has no chat model.
+    Raises HubUnreachable or ServiceUnreachable where nothing answers, and ModelNotFound where there is no chat model.
     """
     async with AsyncExitStack() as held:
         directory = out or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="partage-demo-")))
@@ -65,8 +65,8 @@ class Demo:
         self._clock = stack.clock
         self._samples, self._knowledge = samples, knowledge
         self._on_step = on_step
-        names = (*(path.name for path in knowledge), *(sample.name for sample in samples))
-        self._indexed = {name: asyncio.Event() for name in names}
+        self._names = (*(path.name for path in knowledge), *(sample.name for sample in samples))
+        self._indexed = {name: asyncio.Event() for name in self._names}
         self._indexed_count = 0
         self._documents: dict[str, DocumentOutcome] = {}
         self._documents_s = 0.0
@@ -78,6 +78,8 @@ class Demo:
 
     async def run(self) -> DemoResult:
         start_s = self._clock.now_s()
+        # Left by a run that was killed, they would not be embedded again, and nothing would be measured.
+        await self._stack.rag.remove(self._names)
         model = self._stack.chat_model or await largest_chat_model(self._stack.hub)
         await self._stack.hub.load(model)
         alone = await self._talk_alone(model)
@@ -90,6 +92,7 @@ class Demo:
                 tasks.create_task(self._ask_questions())
             watch.cancel()
         await self._look()
+        await self._stack.rag.remove(self._names)
         last = self._seen[-1] if self._seen else Status()
         return DemoResult(
             seconds=self._clock.now_s() - start_s,
@@ -120,7 +123,7 @@ class Demo:
         turns: list[Turn] = []
         async for turn in converse(self._stack.hub, model, self._clock):
             turns.append(turn)
-            self._on_step(Step("chat alone", len(turns), len(turns)))
+            self._on_step(Step("chat alone", len(turns), len(SCRIPT)))
         return tuple(turns)
 
     async def _talk_beside(self, model: str) -> None:

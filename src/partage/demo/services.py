@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -49,6 +49,15 @@ class Answered(msgspec.Struct, frozen=True):
     citations: list[Cited] = []
 
 
+class Indexed(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    documents: list[Indexed]
+
+
 class DocumentService(Protocol):
     async def process(self, path: Path) -> Processed: ...
 
@@ -59,6 +68,8 @@ class RagService(Protocol):
     async def add_pages(self, name: str, pages: Sequence[str]) -> None: ...
 
     async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]: ...
+
+    async def remove(self, names: Collection[str]) -> None: ...
 
 
 class HttpDocuments:
@@ -86,6 +97,13 @@ class HttpRag:
         answered = await self._http.post_json("/query", {"question": question}, Answered)
         return answered.answer, tuple(Citation(cited.document, cited.page, cited.text) for cited in answered.citations)
 
+    async def remove(self, names: Collection[str]) -> None:
+        """Take documents with these names out of the index; those that are not in it are no error."""
+        known = await self._http.send("GET", "/documents", Known)
+        for document in known.documents:
+            if document.name in names:
+                await self._http.send("DELETE", f"/documents/{document.id}", msgspec.Raw)
+
 
 class Http:
     """One service's address, held open as `async with open_http(...)`."""
@@ -98,15 +116,18 @@ class Http:
         media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         data = await asyncio.to_thread(file.read_bytes)
         form.add_field("file", data, filename=file.name, content_type=media_type)
-        return await self._post(path, answer, data=form)
+        return await self.send("POST", path, answer, form)
 
     async def post_json(self, path: str, body: dict[str, str], answer: type[T]) -> T:
-        return await self._post(path, answer, json=body)
+        return await self.send("POST", path, answer, aiohttp.JsonPayload(body))
 
-    async def _post(self, path: str, answer: type[T], **request: object) -> T:
+    async def send(
+        self, method: str, path: str, answer: type[T], data: aiohttp.FormData | aiohttp.Payload | None = None
+    ) -> T:
+        """`answer`: what the body must be; msgspec.Raw where nobody looks at it. Raises PartageError."""
         where = f"the {self._name} service at {self._url}"
         try:
-            async with self._session.post(self._url + path, **request) as response:  # pyright: ignore[reportArgumentType]
+            async with self._session.request(method, self._url + path, data=data) as response:
                 body = await response.read()
                 if response.status >= 400:
                     raise error_of(response.status, response.headers, body)
@@ -115,7 +136,7 @@ class Http:
         except aiohttp.ClientError as error:
             raise ServiceUnreachable(f"{where} does not answer: {error}") from error
         try:
-            return msgspec.json.decode(body, type=answer)
+            return msgspec.json.decode(body or b"null", type=answer)
         except msgspec.MsgspecError as error:
             raise EngineError(f"the answer of {where} is not understood ({error}): {body[:200]!r}") from error
 

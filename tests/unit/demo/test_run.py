@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,6 +119,9 @@ class FakeRag:
             raise EngineError("no embeddings")
         self.indexed.add(name)
 
+    async def remove(self, names: Collection[str]) -> None:
+        self.indexed.difference_update(names)
+
     async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]:
         [asked] = [known for known in QUESTIONS if known.text == question]
         if asked.document not in self.indexed:
@@ -234,3 +237,10 @@ async def test_chat_that_fails_beside_documents_is_not_asked_for_ever():
     assert len(result.chat_beside) == 1
     assert len(result.chat_alone) == len(SCRIPT)
     assert result.exit_code == 1
+
+
+async def test_index_is_left_with_the_users_own_documents_only():
+    rag = FakeRag(indexed={"the user's own.md", MANUAL})
+    result, _ = await run(rag=rag)
+    assert result.indexed == len(SAMPLES) + len(KNOWLEDGE)
+    assert rag.indexed == {"the user's own.md"}
