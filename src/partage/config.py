@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 from ruamel.yaml import YAML, YAMLError
@@ -21,16 +21,8 @@ T = TypeVar("T")
 KvType = Literal["f16", "q8_0", "q4_0"]
 
 
-class Size(int):
-    """Bytes, written "6GiB"."""
-
-
-class Seconds(float):
-    """A duration, written "10m"."""
-
-
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the file. Fields carry units in code; in the file the unit is in the value."""
+    """A part of the file. In code the unit is in the name (`_bytes`, `_s`), in the file in the value ("6GiB", "10m")."""
 
 
 class DeviceConfig(Section, frozen=True, rename={"memory_bytes": "memory", "reserve_bytes": "reserve"}):
@@ -38,9 +30,9 @@ class DeviceConfig(Section, frozen=True, rename={"memory_bytes": "memory", "rese
 
     gpu: int | str | None = None
     host: bool = False
-    memory_bytes: Size | None = None
+    memory_bytes: int | None = None
     """Promise at most this much of it."""
-    reserve_bytes: Size | None = None
+    reserve_bytes: int | None = None
     cores: int | None = None
 
 
@@ -52,7 +44,7 @@ class ModelConfig(Section, frozen=True, rename={"context_tokens": "context", "ke
     threads: int | None = None
     gpu_layers: int | None = None
     keep: Literal["pinned"] | None = None
-    keep_alive_s: Seconds | None = None
+    keep_alive_s: float | None = None
     kv_type: KvType | None = None
     flash_attention: bool | None = None
 
@@ -71,7 +63,7 @@ class ClientConfig(
     max_concurrent: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    timeout_s: Seconds | None = None
+    timeout_s: float | None = None
     hard_deadline: bool = False
 
     def client(self, name: str) -> Client:
@@ -101,21 +93,21 @@ class HubConfig(
 ):
     host: str = "127.0.0.1"
     port: int = 11434
-    keep_alive_s: Seconds = Seconds(300)
+    keep_alive_s: float = 300.0
     max_queue: int = 512
     context_tokens: int = 4096
     """Per slot, for models that say nothing else."""
     slots: int | None = None
     kv_type: KvType = "f16"
     flash_attention: bool = True
-    load_timeout_s: Seconds = Seconds(300)
-    prompt_cache_bytes: Size = Size(0)
+    load_timeout_s: float = 300.0
+    prompt_cache_bytes: int = 0
     """RAM that llama.cpp may use per engine to remember prompts; its own default is 8 GiB, uncounted."""
-    max_body_bytes: Size = Size(100 << 20)
+    max_body_bytes: int = 100 << 20
     origins: tuple[str, ...] = ()
     require_key: bool = False
     launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
-    journal_bytes: Size = Size(64 << 20)
+    journal_bytes: int = 64 << 20
 
 
 class DocumentsConfig(Section, frozen=True, rename={"timeout_s": "timeout", "max_file_bytes": "max_file"}):
@@ -123,8 +115,8 @@ class DocumentsConfig(Section, frozen=True, rename={"timeout_s": "timeout", "max
     port: int = 8101
     vision_model: str | None = None
     workers: int = 1
-    timeout_s: Seconds = Seconds(120)
-    max_file_bytes: Size = Size(100 << 20)
+    timeout_s: float = 120.0
+    max_file_bytes: int = 100 << 20
 
 
 class RagConfig(Section, frozen=True, rename={"query_timeout_s": "timeout", "embed_timeout_s": "embed_timeout"}):
@@ -132,8 +124,8 @@ class RagConfig(Section, frozen=True, rename={"query_timeout_s": "timeout", "emb
     port: int = 8102
     embed_model: str = "all-minilm:22m"
     chat_model: str | None = None
-    query_timeout_s: Seconds = Seconds(30)
-    embed_timeout_s: Seconds = Seconds(10)
+    query_timeout_s: float = 30.0
+    embed_timeout_s: float = 10.0
 
 
 class RemoteConfig(Section, frozen=True):
@@ -148,12 +140,12 @@ class RemoteConfig(Section, frozen=True):
 
 
 class _File(Section, frozen=True):
-    """The file's sections. Entries of the maps are converted one by one, so that an error names its entry."""
+    """The file's sections, each converted on its own so that an error names its entry."""
 
-    hub: HubConfig = HubConfig()
-    documents: DocumentsConfig = DocumentsConfig()
-    rag: RagConfig = RagConfig()
-    devices: tuple[DeviceConfig, ...] = ()
+    hub: Any = None
+    documents: Any = None
+    rag: Any = None
+    devices: tuple[Any, ...] = ()
     models: dict[str, Any] = {}
     clients: dict[str, Any] = {}
     remotes: dict[str, Any] = {}
@@ -232,18 +224,19 @@ def _read_yaml(file: Path) -> object:
 
 def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> Config:
     file = _convert(document, _File, "")
-    for n, device in enumerate(file.devices):
+    devices = tuple(_convert(entry, DeviceConfig, f"devices[{n}]") for n, entry in enumerate(file.devices))
+    for n, device in enumerate(devices):
         if device.host == (device.gpu is not None):
             raise ConfigError(f"devices[{n}]: say either `gpu: 0` (or a UUID) or `host: true`")
     return msgspec.structs.replace(
         config,
-        hub=file.hub,
-        documents=file.documents,
-        rag=file.rag,
-        devices=file.devices,
-        models={name: _convert(entry or {}, ModelConfig, f"models.{name}") for name, entry in file.models.items()},
+        hub=_convert(file.hub, HubConfig, "hub"),
+        documents=_convert(file.documents, DocumentsConfig, "documents"),
+        rag=_convert(file.rag, RagConfig, "rag"),
+        devices=devices,
+        models={name: _convert(entry, ModelConfig, f"models.{name}") for name, entry in file.models.items()},
         clients={
-            name: _with_key(name, _convert(entry or {}, ClientConfig, f"clients.{name}"), environ)
+            name: _with_key(name, _convert(entry, ClientConfig, f"clients.{name}"), environ)
             for name, entry in file.clients.items()
         },
         remotes={name: _convert(entry, RemoteConfig, f"remotes.{name}") for name, entry in file.remotes.items()},
@@ -251,18 +244,24 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
 
 
 def _convert(document: object, kind: type[T], where: str) -> T:
-    def quantity(wanted: type, value: object) -> object:
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
-            raise TypeError(f"expected {wanted.__doc__}, got {value!r}")
-        try:
-            return wanted(parse_bytes(value) if wanted is Size else parse_duration_s(value))
-        except InvalidRequest as error:
-            raise ValueError(error.message) from None
-
+    """A section of the file: its quantities read by the unit in the field's name, then checked against its type."""
+    prefix = f"{where}: " if where else ""
+    entry: object = {} if document is None else document
+    if isinstance(entry, dict):
+        entry = dict(cast("dict[str, object]", entry))
+        for field in msgspec.structs.fields(kind):  # pyright: ignore[reportArgumentType] every T here is a Struct
+            value = entry.get(field.encode_name)
+            if isinstance(value, str) and field.name.endswith(("_bytes", "_s")):
+                try:
+                    entry[field.encode_name] = (parse_bytes if field.name.endswith("_bytes") else parse_duration_s)(
+                        value
+                    )
+                except InvalidRequest as error:
+                    raise ConfigError(f"{prefix}{field.encode_name}: {error.message}") from None
     try:
-        return msgspec.convert(document, kind, dec_hook=quantity)
+        return msgspec.convert(entry, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+        raise ConfigError(f"{prefix}{error}") from None
 
 
 def _with_key(name: str, entry: ClientConfig, environ: Mapping[str, str]) -> ClientConfig:
@@ -340,12 +339,12 @@ def _listen(text: str) -> tuple[str | None, int | None]:
     return host.strip("[]") or None, int(port) if port else None
 
 
-def _keep_alive(text: str) -> Seconds:
+def _keep_alive(text: str) -> float:
     """Ollama reads this one as a duration or as a bare number of seconds; negative is for ever."""
     try:
-        return Seconds(text)
+        return float(text)
     except ValueError:
-        return Seconds(parse_duration_s(text))
+        return parse_duration_s(text)
 
 
 def _positive(text: str) -> int | None:
