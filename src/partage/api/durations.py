@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from partage.errors import InvalidRequest
 
 UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_TERM = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
 FOR_EVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def keep_alive_s(value: float | str | None) -> float | None:
             return None
         case str():
             try:
-                seconds = float(value) if re.fullmatch(r"[+-]?\d+", value) else parse_duration_s(value)
+                seconds = float(value) if re.fullmatch(r"[+-]?[0-9]+", value) else parse_duration_s(value)
             except ValueError:
                 message = f'keep_alive: "{value[:40]}" is no duration; write seconds (300), "5m", "1h30m", 0 or -1'
                 raise InvalidRequest(message, field="keep_alive") from None

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeAlias
 
-from partage.api.ports import PullProgress, QueuePosition, ResidentView, Timing
+from partage.api.ports import PullProgress
 from partage.domain import (
     Anatomy,
     Capability,
@@ -26,6 +26,7 @@ from partage.domain import (
     Vectors,
 )
 from partage.errors import ModelNotFound, PartageError, Unauthorized
+from partage.hub.views import QueuePosition, ResidentView, Timing
 
 Serve: TypeAlias = Callable[[Request], AsyncGenerator[Output, None]]
 
@@ -127,6 +128,9 @@ class FakeHub:
         self.unloaded: list[str] = []
         self.keys: dict[str, Client] = {}
         self._models = {model.name: model for model in (CHATTY, SEER, EMBEDDER, CODER)}
+
+    def add(self, model: Model) -> None:
+        self._models[model.name] = model
 
     def admit(self, request: Request) -> FakeTicket:
         if self.refusal is not None:

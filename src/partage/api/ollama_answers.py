@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from partage.api.durations import nanoseconds, now_rfc3339
-from partage.api.ports import QueuePosition, Timing
 from partage.api.streaming import NDJSON, Answer, ToolCallPieces
 from partage.domain import Delta, Done, JsonObject, TokenLogprob, ToolCall, Usage
+from partage.hub.views import QueuePosition, Timing
 
 
 class FunctionOut(msgspec.Struct):

@@ -14,9 +14,9 @@ from partage.api.openai_wire import (
     ChatIn,
     CompletionIn,
     EmbeddingsIn,
-    asked_options,
     format_of,
     messages_of,
+    option_fields,
     texts_of,
 )
 from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logprobs_of
@@ -41,9 +41,15 @@ class OpenAIApi:
         if asked.functions:
             raise Unsupported("functions: this was replaced by tools; send tools")
         model = self._hub.model(asked.model)
-        asked_for = asked_options(asked, asked.max_completion_tokens or asked.max_tokens)
         logprobs = top_logprobs_of(wanted=asked.logprobs, top=asked.top_logprobs)
-        options = options_of(model, asked_for, OPENAI_DEFAULTS, logprobs=logprobs, logit_bias=asked.logit_bias)
+        options = options_of(
+            model,
+            asked.options,
+            OPENAI_DEFAULTS,
+            fields=option_fields(asked, asked.max_completion_tokens or asked.max_tokens),
+            logprobs=logprobs,
+            logit_bias=asked.logit_bias,
+        )
         work = ChatWork(
             messages=messages_of(asked.messages, model),
             sampling=options.sampling,
@@ -60,8 +66,9 @@ class OpenAIApi:
         model = self._hub.model(asked.model)
         options = options_of(
             model,
-            asked_options(asked, asked.max_tokens),
+            asked.options,
             OPENAI_DEFAULTS,
+            fields=option_fields(asked, asked.max_tokens),
             logprobs=asked.logprobs,
             logit_bias=asked.logit_bias,
         )

@@ -10,9 +10,9 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from partage.api.ports import QueuePosition, Timing
 from partage.api.streaming import SSE, Answer
 from partage.domain import Delta, Done, JsonObject, TokenLogprob, ToolCall, Usage
+from partage.hub.views import QueuePosition, Timing
 
 FINGERPRINT = "fp_partage"
 

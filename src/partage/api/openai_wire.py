@@ -110,11 +110,11 @@ class EmbeddingsIn(_Named, kw_only=True):
     dimensions: int | None = None
 
 
-def asked_options(asked: _Generation, max_tokens: int | None) -> dict[str, Any]:
-    """What was asked for, under Ollama's names; `options` fills in what has no field here."""
+def option_fields(asked: _Generation, max_tokens: int | None) -> dict[str, Any]:
+    """The sampling options that have fields of their own here, under Ollama's names."""
     if asked.n is not None and asked.n != 1:
         raise Unsupported("n: only 1 answer per request is supported; send the request again for another")
-    named = {
+    return {
         "num_predict": max_tokens,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
@@ -125,7 +125,6 @@ def asked_options(asked: _Generation, max_tokens: int | None) -> dict[str, Any]:
         "presence_penalty": asked.presence_penalty,
         "frequency_penalty": asked.frequency_penalty,
     }
-    return {**(asked.options or {}), **{name: value for name, value in named.items() if value is not None}}
 
 
 def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:

@@ -59,17 +59,21 @@ def options_of(
     asked: Mapping[str, Any] | None,
     defaults: Mapping[str, JsonValue],
     *,
+    fields: Mapping[str, Any] | None = None,
     logprobs: int | None = None,
     logit_bias: Mapping[str, float] | None = None,
 ) -> Options:
-    """What was asked for, else what the model brought, else the dialect's default. Raises InvalidRequest."""
-    merged: dict[str, Any] = {**defaults, **model.parameters}
-    if asked:
-        merged.update((name, value) for name, value in asked.items() if value is not None)
-        for name in asked.keys() - SAMPLING.keys() - {"num_ctx", "stop"}:
-            _log_ignored(name[:60], hub_decides=name in DECIDED_BY_THE_HUB)
+    """What was asked for, else what the model brought, else the dialect's default. Raises InvalidRequest.
+
+    `fields` are options that have a field of their own in the request's body (OpenAI's dialect), under Ollama's names.
+    """
+    merged: dict[str, Any] = {**defaults, **model.parameters, **_given(asked), **_given(fields)}
+    for name in _given(asked).keys() - SAMPLING.keys() - {"num_ctx", "stop"}:
+        _log_ignored(name[:60], hub_decides=name in DECIDED_BY_THE_HUB)
+    places = {name: "max_tokens" if name == "num_predict" else name for name in _given(fields)}
     drawn: dict[str, Any] = {
-        name: _in_range(name, merged[name], *SAMPLING[name]) for name in SAMPLING.keys() & merged.keys()
+        name: _in_range(places.get(name, f"options.{name}"), merged[name], *SAMPLING[name])
+        for name in SAMPLING.keys() & merged.keys()
     }
     max_tokens = drawn.pop("num_predict", None)
     num_ctx = merged.get("num_ctx")
@@ -81,8 +85,12 @@ def options_of(
             logit_bias=logit_bias or {},
             **drawn,
         ),
-        context_tokens=None if num_ctx is None else _in_range("num_ctx", num_ctx, int, 1, _INT31) or None,
+        context_tokens=None if num_ctx is None else _in_range("options.num_ctx", num_ctx, int, 1, _INT31),
     )
+
+
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (options or {}).items() if value is not None}
 
 
 def top_logprobs_of(*, wanted: bool | None, top: int | None) -> int | None:
@@ -95,14 +103,13 @@ def top_logprobs_of(*, wanted: bool | None, top: int | None) -> int | None:
 Number = TypeVar("Number", int, float)
 
 
-def _in_range(name: str, value: object, kind: type[Number], least: float, most: float) -> Number:
+def _in_range(field: str, value: object, kind: type[Number], least: float, most: float) -> Number:
     # JSON knows no integers: 40.0 is one. And True is an int to Python, but not to anybody else.
     if not isinstance(value, int | float) or isinstance(value, bool) or (kind is int and value != int(value)):
         wanted = "an integer" if kind is int else "a number"
-        raise InvalidRequest(f'option "{name}" must be {wanted}, got {_short(value)}', field=f"options.{name}")
+        raise InvalidRequest(f"{field} must be {wanted}, got {_short(value)}", field=field)
     if not least <= value <= most:
-        message = f'option "{name}" must be from {least:g} to {most:g}, got {_short(value)}'
-        raise InvalidRequest(message, field=f"options.{name}")
+        raise InvalidRequest(f"{field} must be from {least:g} to {most:g}, got {_short(value)}", field=field)
     return kind(value)
 
 
@@ -113,7 +120,7 @@ def _stop(value: object) -> tuple[str, ...]:
         return (value,) if value else ()
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(text for text in value if text)
-    raise InvalidRequest('option "stop" must be a string or an array of strings', field="options.stop")
+    raise InvalidRequest("options.stop must be a string or an array of strings", field="options.stop")
 
 
 def _short(value: object) -> str:

@@ -34,6 +34,8 @@ STATUS: Mapping[type[PartageError], int] = {
     errors.ModelFileError: 422,
     errors.PullError: 502,
     errors.DiskFull: 507,
+    errors.ServiceUnreachable: 503,
+    errors.IndexMismatch: 409,
     errors.PartageError: 500,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from partage.api.durations import parse_duration_s
 from partage.api.exchange import Exchange
 from partage.domain import Capability, ChatWork, CompletionWork, EmbedWork, Model, Request, Work
@@ -45,35 +47,26 @@ def _deadline_s(exchange: Exchange) -> float | None:
 
 
 def can_chat(model: Model) -> bool:
-    return not model.capabilities or bool(model.capabilities & {Capability.CHAT})
+    return not model.capabilities or Capability.CHAT in model.capabilities
 
 
 def _check_capabilities(model: Model, work: Work) -> None:
-    """A model that says nothing of itself (a remote one) is believed to do everything."""
-    if not model.capabilities:
-        return
-    for needed, does in _needs(work):
-        if not model.capabilities & needed:
-            raise Unsupported(f'"{model.name}" does not support {does}')
+    """What the hub does not check: it knows chat, completion, embeddings and pictures.
+
+    A model that says nothing of itself (an adopted one) is believed to do everything.
+    """
+    for needed, asked in _extras(work):
+        if asked and model.capabilities and needed not in model.capabilities:
+            raise Unsupported(f'"{model.name}" does not support {needed.value}')
 
 
-def _needs(work: Work) -> list[tuple[set[Capability], str]]:
-    needs: list[tuple[set[Capability], str]] = []
+def _extras(work: Work) -> list[tuple[Capability, bool]]:
     match work:
         case ChatWork():
-            needs.append(({Capability.CHAT, Capability.COMPLETION}, "chat"))
-            if any(message.images for message in work.messages):
-                needs.append(({Capability.VISION}, "images"))
-            if work.tools:
-                needs.append(({Capability.TOOLS}, "tools"))
-            if work.think:
-                needs.append(({Capability.THINKING}, "thinking"))
+            return [(Capability.TOOLS, bool(work.tools)), (Capability.THINKING, bool(work.think))]
         case CompletionWork():
-            needs.append(({Capability.COMPLETION, Capability.CHAT}, "generate"))
-            if work.images:
-                needs.append(({Capability.VISION}, "images"))
-            if work.suffix:
-                needs.append(({Capability.INSERT}, "insert"))
+            return [(Capability.INSERT, bool(work.suffix)), (Capability.VISION, bool(work.images))]
         case EmbedWork():
-            needs.append(({Capability.EMBEDDING}, "embeddings"))
-    return needs
+            return []
+        case _:
+            assert_never(work)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from partage.api.exchange import ClientLeft, Exchange
-from partage.api.ports import QueuePosition, Ticket, Timing
+from partage.api.ports import Ticket
 from partage.domain import Delta, Done, PromptProgress, TokenLogprob, ToolCall, Usage, Vectors
+from partage.hub.views import QueuePosition, Timing
 
 NDJSON = b"application/x-ndjson"
 SSE = b"text/event-stream; charset=utf-8"

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from partage.api.app import create_app
+from partage.api.fake_hub import FakeHub
+from partage.api.ports import ApiSettings
+from partage.domain import Client
+from partage.errors import ShuttingDown
+
+CHAT = {"model": "chatty", "messages": [{"role": "user", "content": "x"}]}
+DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+def test_every_route_has_a_line_in_the_docs(hub: FakeHub, settings: ApiSettings):
+    text = DOCS.read_text()
+    for route in create_app(hub, settings).routes:
+        assert isinstance(route, Route)
+        (method,) = (route.methods or set()) - {"HEAD"}
+        assert f"| {method} `{route.path}` |" in text
+
+
+async def test_an_unknown_route_is_told_in_the_dialect(http: httpx.AsyncClient):
+    ollama = await http.get("/api/nothing")
+    assert (ollama.status_code, ollama.json()["error"][:29]) == (404, "there is no /api/nothing here")
+    openai = await http.post("/v1/nothing")
+    assert (openai.status_code, openai.json()["error"]["type"]) == (404, "not_found_error")
+
+
+async def test_a_wrong_method_is_told_the_right_one(http: httpx.AsyncClient):
+    response = await http.get("/api/chat")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json() == {"error": "GET is not allowed on /api/chat; use POST"}
+    openai = await http.delete("/v1/models")
+    assert openai.json()["error"]["message"] == "DELETE is not allowed on /v1/models; use GET or HEAD"
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+async def test_a_body_over_the_limit_is_refused_by_its_announced_length(path: str, http: httpx.AsyncClient):
+    response = await http.post(path, content=b"x" * 10_001)
+    assert response.status_code == 413
+
+
+async def test_a_body_of_unannounced_length_is_counted_and_read_no_further(http: httpx.AsyncClient):
+    chunks_taken = 0
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        nonlocal chunks_taken
+        for _ in range(1000):
+            chunks_taken += 1
+            yield b"x" * 1000
+
+    response = await http.post("/api/chat", content=chunks())
+    assert response.status_code == 413
+    assert chunks_taken == 11
+
+
+async def test_a_body_in_chunks_is_put_together(http: httpx.AsyncClient):
+    async def chunks() -> AsyncGenerator[bytes]:
+        for piece in (b'{"model":"chatty",', b'"stream":false,"messages":', b'[{"role":"user","content":"x"}]}'):
+            yield piece
+
+    assert (await http.post("/api/chat", content=chunks())).json()["message"]["content"] == "x"
+
+
+async def test_a_compressed_body_is_refused_by_name(http: httpx.AsyncClient):
+    response = await http.post("/api/chat", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert (response.status_code, response.json()["error"]) == (400, "content-encoding: send the body uncompressed")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": "Bearer sesame"}, {"authorization": "bearer  sesame"}, {"x-api-key": "sesame"}]
+)
+async def test_a_key_says_who_calls(headers: dict[str, str], http: httpx.AsyncClient, hub: FakeHub):
+    hub.keys = {"sesame": Client(name="ali")}
+    assert (await http.post("/api/chat", json=CHAT, headers=headers)).status_code == 200
+    assert hub.requests[0].client.name == "ali"
+
+
+async def test_without_keys_the_address_says_who_calls(http: httpx.AsyncClient, hub: FakeHub):
+    await http.post("/api/chat", json=CHAT)
+    assert hub.requests[0].client.name == "127.0.0.1"
+
+
+async def test_where_keys_are_needed_only_the_harmless_is_open(http: httpx.AsyncClient, hub: FakeHub):
+    hub.keys = {"sesame": Client(name="ali")}
+    for path in ("/", "/api/version", "/healthz"):
+        assert (await http.get(path)).status_code == 200
+    for path in ("/api/tags", "/admin/status"):
+        refused = await http.get(path)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    openai = await http.post("/v1/chat/completions", json=CHAT, headers={"authorization": "Bearer wrong"})
+    assert (openai.status_code, openai.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_every_answer_has_an_id_of_its_own(http: httpx.AsyncClient):
+    first, second = [await http.post("/v1/chat/completions", json=CHAT) for _ in range(2)]
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert first.json()["id"] == f"chatcmpl-{first.headers['x-request-id']}"
+
+
+async def test_health_follows_the_hub(http: httpx.AsyncClient, hub: FakeHub):
+    assert (await http.get("/healthz")).json() == {"status": "ok"}
+    hub.refusal = ShuttingDown()
+    assert (await http.get("/healthz")).status_code == 503
+
+
+async def test_the_status_is_the_hubs_own(http: httpx.AsyncClient):
+    assert (await http.get("/admin/status")).json() == {"models": 4}

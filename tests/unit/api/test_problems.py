@@ -1,0 +1,88 @@
+"""The JSON of every error, in both dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from partage import errors
+from partage.api.problems import OLLAMA, OPENAI, STATUS, dialect_of, headers_of, status_of
+from partage.errors import PartageError
+
+# error, status, OpenAI's type, OpenAI's code
+PINNED: list[tuple[PartageError, int, str, str | None]] = [
+    (errors.InvalidRequest(), 400, "invalid_request_error", None),
+    (errors.Unauthorized(), 401, "authentication_error", "invalid_api_key"),
+    (errors.Forbidden(), 403, "permission_error", None),
+    (errors.ModelNotFound("x"), 404, "not_found_error", "model_not_found"),
+    (errors.NotFound(), 404, "not_found_error", None),
+    (errors.MethodNotAllowed(), 405, "invalid_request_error", None),
+    (errors.TooLarge(), 413, "invalid_request_error", None),
+    (errors.ContextTooLong(), 400, "invalid_request_error", "context_length_exceeded"),
+    (errors.Unsupported(), 400, "invalid_request_error", None),
+    (errors.QueueFull(), 503, "api_error", "server_busy"),
+    (errors.QuotaExceeded(), 429, "rate_limit_error", "rate_limit_exceeded"),
+    (errors.DeadlinePassed(), 503, "api_error", None),
+    (errors.ShuttingDown(), 503, "api_error", None),
+    (errors.CannotFit(), 507, "api_error", None),
+    (errors.EngineError(), 502, "api_error", None),
+    (errors.EngineStartFailed(), 503, "api_error", None),
+    (errors.EngineOutOfMemory(), 503, "api_error", None),
+    (errors.EngineTimedOut(), 504, "api_error", None),
+    (errors.EngineCrashed(), 502, "api_error", None),
+    (errors.DocumentError(), 422, "invalid_request_error", None),
+    (errors.UnsupportedDocument(), 415, "invalid_request_error", None),
+    (errors.DocumentUnreadable(), 422, "invalid_request_error", None),
+    (errors.ModelFileError(), 422, "invalid_request_error", None),
+    (errors.PullError(), 502, "api_error", None),
+    (errors.DigestMismatch(), 502, "api_error", None),
+    (errors.DiskFull(), 507, "api_error", None),
+    (errors.StoreError(), 500, "api_error", None),
+    (errors.ServiceUnreachable(), 503, "api_error", None),
+    (errors.HubUnreachable(), 503, "api_error", None),
+    (errors.IndexMismatch(), 409, "invalid_request_error", None),
+    (errors.PartageError(), 500, "api_error", None),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "type_", "code"), PINNED, ids=lambda value: type(value).__name__)
+def test_the_json_of_every_error(error: PartageError, status: int, type_: str, code: str | None):
+    problem = {"message": error.message, "type": type_, "param": None, "code": code}
+    assert status_of(error) == status
+    assert msgspec.json.decode(OLLAMA.body(error)) == {"error": error.message}
+    assert msgspec.json.decode(OPENAI.body(error)) == {"error": problem}
+    assert OLLAMA.frame(error) == OLLAMA.body(error) + b"\n"
+    assert OPENAI.frame(error) == b"data: " + OPENAI.body(error) + b"\n\n"
+
+
+def test_no_error_is_left_out():
+    pinned = {type(error) for error, *_ in PINNED}
+    abstract = {errors.RequestError, errors.Refused, errors.ConfigError}
+    assert set(_tree(PartageError)) - abstract <= pinned
+    assert STATUS[PartageError] == 500
+
+
+def _tree(kind: type[PartageError]) -> Iterator[type[PartageError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+def test_a_refusal_says_when_to_come_back():
+    assert headers_of(errors.QueueFull(retry_after_s=2.3)) == [(b"retry-after", b"3")]
+    assert headers_of(errors.QuotaExceeded(retry_after_s=0.0)) == [(b"retry-after", b"1")]
+    assert headers_of(errors.EngineCrashed()) == []
+
+
+def test_openai_is_told_the_field():
+    body = msgspec.json.decode(OPENAI.body(errors.InvalidRequest("wrong", field="messages[0].role")))
+    assert body["error"]["param"] == "messages[0].role"
+
+
+def test_the_path_decides_the_dialect():
+    assert dialect_of("/v1/models") is OPENAI
+    assert dialect_of("/api/chat") is OLLAMA
+    assert dialect_of("/nowhere") is OLLAMA
