@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from partage.client.wire import ModelInfo
 from partage.clock import Clock
@@ -14,7 +14,7 @@ from partage.errors import ModelNotFound, PartageError
 from partage.rag import compose
 from partage.rag.compose import Candidate
 from partage.rag.hub import Hub
-from partage.rag.search import Found, Hit, Search, cosine
+from partage.rag.search import Found, Hit, cosine
 from partage.rag.settings import RagSettings
 from partage.rag.store import EVERYWHERE, Only
 
@@ -63,8 +63,16 @@ class Piece:
 Step: TypeAlias = Piece | Answer
 
 
+class Finder(Protocol):
+    """search.Search, or a test's."""
+
+    async def find(self, question: str, limit: int, only: Only = EVERYWHERE) -> Found: ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]: ...
+
+
 class Answers:
-    def __init__(self, hub: Hub, search: Search, settings: RagSettings, clock: Clock) -> None:
+    def __init__(self, hub: Hub, search: Finder, settings: RagSettings, clock: Clock) -> None:
         self._hub = hub
         self._search = search
         self._settings = settings

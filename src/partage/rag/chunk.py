@@ -154,9 +154,10 @@ def _ends_paragraph(text: str, end: int, following: tuple[int, int] | None) -> b
 
 
 def _is_heading(line: str, *, alone: bool) -> bool:
-    if MARKDOWN_HEADING.match(line) or NUMBERED_HEADING.match(line):
+    if MARKDOWN_HEADING.match(line):
         return True
-    return alone and len(line) <= 60 and line[0].isupper() and line[-1].isalnum() and not LABELLED.match(line)
+    title = NUMBERED_HEADING.sub(r"\2", line)
+    return alone and len(title) <= 60 and title[0].isupper() and title[-1].isalnum() and not LABELLED.match(title)
 
 
 def _goes_on(line: str, following: str) -> bool:

@@ -127,8 +127,8 @@ def tiny_prompt(question: str, quotes: Sequence[Candidate]) -> list[Message]:
 
 
 def first_sentence(text: str) -> str:
-    found = sentences(text.strip())
-    return " ".join(text.strip()[found[0].start : found[0].end].split()) if found else ""
+    line = " ".join(text.split())
+    return next((line[one.start : one.end] for one in sentences(line)), "")
 
 
 def trusted(sentence: str, quotes: Sequence[Candidate]) -> bool:

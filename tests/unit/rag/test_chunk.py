@@ -73,3 +73,8 @@ def test_neighbouring_chunks_share_their_border():
     chunks = chunk_pages([page])
     assert len(chunks) > 3
     assert all(after.start < before.end for before, after in itertools.pairwise(chunks))
+
+
+def test_line_that_begins_with_a_number_is_no_heading_unless_it_stands_alone_like_one():
+    page = "2.1 Shipping costs\n\nWarranty:\n24 months from purchase\n1. Press the button\n2. Wait"
+    assert [page[one.start : one.end] for one in sentences(page) if one.heading] == ["2.1 Shipping costs"]
