@@ -102,7 +102,7 @@ class _Chunk(msgspec.Struct):
     usage: UsageJson | None = None
     timings: Timings | None = None
     prompt_progress: Progress | None = None
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -188,7 +188,7 @@ class CompletionChunk(msgspec.Struct):
     timings: Timings | None = None
     prompt_progress: Progress | None = None
     completion_probabilities: list[LogprobJson] = []
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 _decode_completion = msgspec.json.Decoder(CompletionChunk).decode

@@ -12,7 +12,7 @@ MOST_BUFFERS = 1_000
 
 _BUFFER = re.compile(r"(\w+)\s+(?:(\w+)\s+)?buffer size\s*=\s*([\d.]+) MiB")
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|unable to allocate|failed to allocate|cannot allocate memory|bad_alloc|ErrorOutOfDeviceMemory",
+    r"out of memory|insufficient memory|unable to allocate|failed to allocate|cannot allocate memory|bad_alloc|ErrorOutOfDeviceMemory",
     re.IGNORECASE,
 )
 _LEVEL = re.compile(r"^[\d.]+ ([A-Z]) ")
