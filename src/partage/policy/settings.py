@@ -7,15 +7,58 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
+    """Triples go by class: interactive, normal, batch."""
+
+    # who is next
+    class_values: tuple[float, float, float] = (1.0, 0.5, 0.1)
+    """What a second of waiting weighs when a swap is decided."""
+    class_shares: tuple[float, float, float] = (1.0, 0.2, 0.1)
+    """Part of a model's service that a lower class gets however much of a higher one waits."""
+    first_token_goal_s: tuple[float, float, float] = (10.0, 30.0, 600.0)
+    """After this a request without a deadline of its own counts as late, and goes behind those that can still be in time."""
+    late_value: float = 0.3
+    """What a late request weighs, of a timely one, when a swap is decided."""
+    fairness_slack_s: float = 2.0
+    """GPU-seconds by which a client may be ahead of the least served and still be let forward by its deadline."""
+
+    # what is loaded
+    swap_factor: float = 2.0
+    """A busy model leaves when the weighted waiting is worth this many times what its leaving costs; an idle one at half."""
+    load_part: tuple[float, float] = (0.15, 0.35)
+    """Part of the time that may go into loading: under pressure, and when there is room. Sets the residency quantum."""
+    load_pressure: float = 0.25
+    """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
+    patience_s: tuple[float, float, float] = (120.0, 240.0, 600.0)
+    """A group that has waited this long is next, before every other."""
+    reuse_horizon_s: float = 60.0
+    """A victim that is likely to be asked for again within this time is dear."""
+    head_group: int = 8
+    """A model just loaded serves at least so many of those that called it before it can be a victim."""
+    candidates: int = 16
+    """Waiting models compared with each other when room can be made, those that wait longest first."""
+    pin_share: float = 0.5
+    """Part of a device that `keep_alive: -1` may pin; what goes beyond is kept only as long as nobody needs the memory."""
+    least_speed: float = 0.5
+    """A slower placement (layers on the host) is taken only once the group has lost patience."""
+
+    # memory given back
     keep_alive_s: float = 300.0
     """How long an idle model stays when nobody says otherwise; negative: for ever. As OLLAMA_KEEP_ALIVE."""
+
+    # limits
     queue_limit: int = 512
     """Requests waiting in all; more are refused. As OLLAMA_MAX_QUEUE."""
     max_wait_s: tuple[float, float, float] = (600.0, 1800.0, 7200.0)
-    """Per class: a request that has waited this long is refused. Part of the exported bound on waiting."""
+    """A request that has waited this long is refused: the bound on waiting that is exported."""
     start_attempts: int = 3
     """Starts that may fail, or crashes in a row, before those waiting are refused."""
     start_backoff_s: float = 1.0
     """Pause after the first failed start; it grows fourfold with each further one."""
+
+    # host
     thread_turn_s: tuple[float, float, float] = (1.0, 1.5, 2.0)
-    """Per class: how long a host engine waits for threads before the one that computes is gated."""
+    """How long a host engine waits for threads before the one that computes is gated."""
+
+    # cost model
+    batch_slowdown: float = 0.15
+    """Each further stream of an engine makes every stream this much slower."""

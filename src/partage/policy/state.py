@@ -1,31 +1,28 @@
-"""All that the policy remembers: devices and the memory ledger, models, engines, and who waits or is served."""
+"""All that the policy remembers: models, engines, who waits or is served, the swap on its way, and what to do when."""
 
 from __future__ import annotations
 
+import heapq
+import math
 from dataclasses import dataclass, field
 
-from partage.domain import Device, DeviceId, EngineId, Placement, RequestId
+from partage.domain import Class, DeviceId, EngineId, Placement, RequestId
+from partage.policy.accounts import Account, Accounts
+from partage.policy.actions import Action, RefusalKind, Refuse, StopEngine
 from partage.policy.events import Demand, ModelProfile
+from partage.policy.experience import Pressure, Reuse
+from partage.policy.ledger import Ledger
+from partage.policy.queues import Group, ModelQueue, Waiting
+from partage.policy.settings import PolicySettings
 from partage.policy.views import Phase
 
 
-@dataclass(slots=True)
-class Waiting:
-    """One request, from arrival to its end; while it is served, `engine` names where."""
-
-    demand: Demand
-    arrived_s: float
-    sequence: int
-    engine: EngineId | None = None
-    served_at_s: float = 0.0
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Resident:
     """One engine, from StartEngine until its memory is free again."""
 
     engine: EngineId
-    model: str
+    model: ModelState
     placement: Placement
     bytes_: dict[DeviceId, int]
     started_s: float
@@ -34,65 +31,203 @@ class Resident:
     last_used_s: float = 0.0
     keep_alive_s: float | None = None
     gated: bool = False
+    """Drains so that a planned load may have its memory."""
+    resting: bool = False
+    """Drains so that another host engine may have its threads."""
     leaving: bool = False
-    serving: set[RequestId] = field(default_factory=set[RequestId])
+    """Stops once idle: somebody asked for it."""
+    drain_until_s: float = 0.0
+    serving: dict[RequestId, Waiting] = field(default_factory=dict[RequestId, Waiting])
+    threads: int = 0
+    """Of the host's cores, while it serves; 0 for an engine that computes elsewhere."""
+    in_expiry: bool = False
+    by_class: list[int] = field(default_factory=lambda: [0, 0, 0])
     owed: int = 0
-    """Requests of the group that called it; it cannot be a victim before they are served."""
-    expires_at_s: float | None = None
+    """Requests of the group that called it, still to be served before it can be a victim."""
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.serving)
+
+    @property
+    def context_tokens(self) -> int:
+        return self.placement.settings.context_tokens
+
+    @property
+    def slots(self) -> int:
+        return self.placement.settings.slots
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ModelState:
-    """A model that can be asked for, what went wrong with it lately, and its engine if it has one."""
+    """A model that can be asked for, who waits for it, what went wrong lately, and its engine if it has one."""
 
     profile: ModelProfile
-    pinned: bool
-    engine: EngineId | None = None
+    queue: ModelQueue
+    pinned: bool = False
+    forgotten: bool = False
+    resident: Resident | None = None
+    unloaded: bool = False
+    """Somebody asked that it leaves: not loaded again before somebody asks for it."""
+    interactive_at_s: float = -math.inf
+    """When a person last asked for it."""
+    reuse: Reuse = field(default_factory=Reuse)
     failures: int = 0
     not_before_s: float = 0.0
-    smallest_failed_bytes: int | None = None
+    too_large_bytes: int | None = None
     """A placement of this size ran out of memory; only smaller ones are tried."""
 
+    @property
+    def name(self) -> str:
+        return self.profile.model
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """A swap on its way: the victims are gated and drain, then the model is started."""
+
+    model: ModelState
+    placement: Placement
+    victims: list[Resident]
+
+
 class State:
-    devices: dict[DeviceId, Device] = field(default_factory=dict[DeviceId, Device])
-    strangers: dict[DeviceId, int] = field(default_factory=dict[DeviceId, int])
-    held: dict[DeviceId, int] = field(default_factory=dict[DeviceId, int])
-    models: dict[str, ModelState] = field(default_factory=dict[str, ModelState])
-    residents: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
-    queue: dict[RequestId, Waiting] = field(default_factory=dict[RequestId, Waiting])
-    serving: dict[RequestId, Waiting] = field(default_factory=dict[RequestId, Waiting])
-    arrivals: int = 0
-    starts: int = 0
+    def __init__(self, settings: PolicySettings) -> None:
+        self.settings = settings
+        self.now_s = 0.0
+        self.out: list[Action] = []
+        self.ledger = Ledger()
+        self.accounts = Accounts()
+        self.pressure = Pressure()
+        self.models: dict[str, ModelState] = {}
+        self.residents: dict[EngineId, Resident] = {}
+        self.requests: dict[RequestId, Waiting] = {}
+        """Queued or served."""
+        self.queued = 0
+        self.unplaced: dict[str, ModelState] = {}
+        """Models that are waited for and have no engine that could serve all who wait; those that wait longest first."""
+        self.plans: list[Plan] = []
+        self.loading: dict[DeviceId, int] = {}
+        """Engines that are starting, by device: one at a time, for they share the link to the disk."""
+        self.interactive_on: dict[DeviceId, int] = {}
+        """Interactive requests served now."""
+        self.threads_used = 0
+        self.somebody_rests = False
+        self.thirsty: dict[EngineId, tuple[Resident, float]] = {}
+        """Host engines that wait for threads, and since when; first come, first served."""
+        self.give_up: list[tuple[float, int, Waiting]] = []
+        self.expiry: list[tuple[float, EngineId]] = []
+        self.retry: list[tuple[float, str]] = []
+        self.reconsider_s: float | None = None
+        """When a swap that was too early may be right."""
+        self.arrivals = 0
+        self.starts = 0
 
-    def free_bytes(self, device: DeviceId) -> int:
-        """Negative when strangers took what had been promised already."""
-        if device not in self.devices:
-            return 0
-        budget = self.devices[device].budget_bytes
-        return budget - self.strangers.get(device, 0) - self.held.get(device, 0)
+    def new_model(self, profile: ModelProfile) -> ModelState:
+        patience = self.settings.patience_s
+        groups = (
+            Group(profile.model, Class.INTERACTIVE, patience[0]),
+            Group(profile.model, Class.NORMAL, patience[1]),
+            Group(profile.model, Class.BATCH, patience[2]),
+        )
+        model = self.models[profile.model] = ModelState(profile, ModelQueue(groups), pinned=profile.pinned)
+        return model
 
-    def fits(self, placement: Placement) -> bool:
-        return all(size.total_bytes <= self.free_bytes(device) for device, size in placement.shares)
+    def enqueue(self, waiting: Waiting) -> None:
+        model = self.models[waiting.demand.model]
+        resident = model.resident
+        usable = resident is not None and resident.phase != "stopping"
+        model.queue.add(waiting, engine_context_tokens=resident.context_tokens if resident and usable else None)
+        waiting.account.queued += 1
+        self.queued += 1
+        if not usable or model.queue.outgrown:
+            self.unplaced.setdefault(model.name, model)
 
-    def hold(self, resident: Resident) -> None:
-        self.residents[resident.engine] = resident
-        for device, size in resident.bytes_.items():
-            self.held[device] = self.held.get(device, 0) + size
+    def dequeue(self, waiting: Waiting) -> None:
+        model = self.models[waiting.demand.model]
+        model.queue.remove(waiting)
+        waiting.account.queued -= 1
+        self.queued -= 1
+        if not model.queue.count:
+            self.unplaced.pop(model.name, None)
 
-    def release(self, engine: EngineId) -> Resident | None:
-        resident = self.residents.pop(engine, None)
-        if resident is None:
+    def place(self, model: ModelState) -> None:
+        """Call when a model's engine came or went: it waits for a place, or no longer."""
+        resident = model.resident
+        if model.queue.count and (resident is None or resident.phase == "stopping" or model.queue.outgrown):
+            self.unplaced.setdefault(model.name, model)
+        else:
+            self.unplaced.pop(model.name, None)
+
+    def refuse(
+        self,
+        demand: Demand,
+        kind: RefusalKind,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        needs_bytes: int = 0,
+        capacity_bytes: int = 0,
+    ) -> None:
+        """Also of a request that waits: it leaves the queue."""
+        waiting = self.requests.get(demand.id)
+        if waiting is not None and waiting.queued:
+            self.dequeue(waiting)
+            del self.requests[demand.id]
+        self.out.append(
+            Refuse(
+                request=demand.id,
+                kind=kind,
+                message=message,
+                retry_after_s=retry_after_s,
+                needs_bytes=needs_bytes,
+                capacity_bytes=capacity_bytes,
+            )
+        )
+
+    def stop(self, resident: Resident, reason: str) -> None:
+        assert not resident.serving, "an engine that serves is never stopped"
+        resident.phase = "stopping"
+        self.thirsty.pop(resident.engine, None)
+        self.out.append(StopEngine(engine=resident.engine, reason=reason))
+        self.place(resident.model)
+
+    def is_pinned(self, resident: Resident) -> bool:
+        """By the configuration or an administrator; or by keep_alive -1, as far as that leaves room for others."""
+        if resident.model.pinned:
+            return True
+        if resident.keep_alive_s is None or resident.keep_alive_s >= 0:
+            return False
+        return all(
+            size
+            <= self.settings.pin_share * self.ledger.devices[device].budget_bytes
+            - self._pinned_before(resident, device)
+            for device, size in resident.bytes_.items()
+            if device in self.ledger.devices
+        )
+
+    def _pinned_before(self, resident: Resident, device: DeviceId) -> int:
+        """What others that came earlier hold there by their keep-alive: first come, first pinned."""
+        return sum(
+            other.bytes_.get(device, 0)
+            for other in self.residents.values()
+            if other.keep_alive_s is not None and other.keep_alive_s < 0 and other.started_s < resident.started_s
+        )
+
+    def account_of(self, demand: Demand) -> Account:
+        account = self.accounts.of(demand.client)
+        account.class_, account.weight = demand.class_, max(demand.weight, 1e-3)
+        account.max_concurrent = demand.max_concurrent
+        return account
+
+    def schedule_expiry(self, resident: Resident) -> None:
+        expires_s = self.expires_at_s(resident)
+        if expires_s is not None and not resident.in_expiry:
+            resident.in_expiry = True
+            heapq.heappush(self.expiry, (expires_s, resident.engine))
+
+    def expires_at_s(self, resident: Resident) -> float | None:
+        keep_s = self.settings.keep_alive_s if resident.keep_alive_s is None else resident.keep_alive_s
+        if resident.phase != "ready" or resident.serving or keep_s < 0 or resident.model.pinned:
             return None
-        for device, size in resident.bytes_.items():
-            self.held[device] -= size
-        model = self.models.get(resident.model)
-        if model is not None and model.engine == engine:
-            model.engine = None
-        return resident
-
-    def measure(self, resident: Resident, measured: tuple[tuple[DeviceId, int], ...]) -> None:
-        for device, size in measured:
-            self.held[device] = self.held.get(device, 0) - resident.bytes_.get(device, 0) + size
-            resident.bytes_[device] = size
+        return resident.last_used_s + keep_s

@@ -1,0 +1,89 @@
+"""Fair shares: what each client has received, in GPU-seconds, and who is behind.
+
+Virtual Token Counter (Sheng et al., OSDI'24) with time as the unit: a client's virtual time grows by what it used, divided
+by its weight. It is charged what a request is expected to cost when it is served, and corrected when it ends. Coming back
+from idle, a client is lifted to the least of those that are active: idling saves nothing up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from partage.domain import Class
+
+
+class Turn(Protocol):
+    """A line of requests of this client, which has its place by the client's virtual time."""
+
+    @property
+    def model(self) -> str: ...
+
+    def offer(self) -> None:
+        """Take the place anew: the virtual time fell, or the client is no longer at its limit."""
+        ...
+
+
+@dataclass(slots=True)
+class Account:
+    name: str
+    class_: Class = Class.NORMAL
+    weight: float = 1.0
+    max_concurrent: int | None = None
+    virtual_s: float = 0.0
+    served_s: float = 0.0
+    queued: int = 0
+    serving: int = 0
+    turns: dict[int, Turn] = field(default_factory=dict[int, Turn])
+    """Where it has requests waiting, by identity."""
+
+    @property
+    def active(self) -> bool:
+        return self.queued + self.serving > 0
+
+    @property
+    def at_limit(self) -> bool:
+        return self.max_concurrent is not None and self.serving >= self.max_concurrent
+
+
+class Accounts:
+    def __init__(self) -> None:
+        self.by_name: dict[str, Account] = {}
+        self._active: list[tuple[float, str]] = []
+        self._floor_s = 0.0
+
+    def of(self, name: str) -> Account:
+        account = self.by_name.get(name)
+        if account is None:
+            account = self.by_name[name] = Account(name)
+        return account
+
+    def joins(self, account: Account) -> None:
+        """Call before its first request is counted: lifts it if it was idle."""
+        if not account.active:
+            account.virtual_s = max(account.virtual_s, self.least_s())
+            heapq.heappush(self._active, (account.virtual_s, account.name))
+
+    def least_s(self) -> float:
+        """Virtual time of the active client that is furthest behind; never runs backwards."""
+        while self._active:
+            virtual_s, name = self._active[0]
+            account = self.by_name[name]
+            if account.active and virtual_s >= account.virtual_s:
+                self._floor_s = max(self._floor_s, account.virtual_s)
+                break
+            if account.active:
+                heapq.heapreplace(self._active, (account.virtual_s, name))
+            else:
+                heapq.heappop(self._active)
+        return self._floor_s
+
+    def charge(self, account: Account, gpu_s: float) -> None:
+        """Negative: a correction in the client's favour."""
+        account.served_s += gpu_s
+        account.virtual_s += gpu_s / account.weight
+        if gpu_s < 0:
+            heapq.heappush(self._active, (account.virtual_s, account.name))
+            for turn in account.turns.values():
+                turn.offer()

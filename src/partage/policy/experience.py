@@ -1,0 +1,79 @@
+"""What is learned while running: how soon a model is asked for again, and how much time goes into loading.
+
+Reuse: a histogram of idle times with logarithmic bins and ageing (Serverless in the Wild, ATC'20), where there are enough
+samples; before that, a Poisson guess from the decayed rate. Pressure: seconds of loading in the last minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+BINS = 20
+_SHORTEST_S = 1 / 16
+_ENOUGH_SAMPLES = 8
+_AGE_AT = 128.0
+_RATE_MEMORY = 0.2
+
+
+@dataclass(slots=True)
+class Reuse:
+    """Arrivals of one model."""
+
+    last_s: float | None = None
+    gap_s: float | None = None
+    """Smoothed."""
+    counts: list[float] = field(default_factory=lambda: [0.0] * BINS)
+    samples: float = 0.0
+    value: float = 0.0
+    """Smoothed class value of those who ask."""
+
+    def arrived(self, now_s: float, value: float) -> None:
+        if self.last_s is None:
+            self.value = value
+        else:
+            gap_s = now_s - self.last_s
+            self.gap_s = gap_s if self.gap_s is None else self.gap_s + _RATE_MEMORY * (gap_s - self.gap_s)
+            self.value += _RATE_MEMORY * (value - self.value)
+            self.counts[_bin(gap_s)] += 1.0
+            self.samples += 1.0
+            if self.samples >= _AGE_AT:
+                self.counts = [count / 2 for count in self.counts]
+                self.samples /= 2
+        self.last_s = now_s
+
+    def probability(self, now_s: float, horizon_s: float) -> float:
+        """That the next request comes within the horizon, given how long there has been none."""
+        if self.last_s is None:
+            return 0.0
+        idle_s = now_s - self.last_s
+        if self.samples >= _ENOUGH_SAMPLES:
+            low, high = _bin(idle_s), _bin(idle_s + horizon_s)
+            beyond = sum(self.counts[low:])
+            if beyond >= 1.0:
+                return sum(self.counts[low : high + 1]) / beyond
+        gap_s = max(self.gap_s or 300.0, idle_s)
+        return 1.0 - math.exp(-horizon_s / max(gap_s, 1e-3))
+
+
+def _bin(gap_s: float) -> int:
+    return min(BINS - 1, max(0, int(math.log2(max(gap_s, _SHORTEST_S) / _SHORTEST_S))))
+
+
+@dataclass(slots=True)
+class Pressure:
+    """The governor's reading: part of the recent time that went into loading."""
+
+    memory_s: float = 300.0
+    loading_s: float = 0.0
+    at_s: float = 0.0
+
+    def loaded(self, now_s: float, load_s: float) -> None:
+        self.loading_s = self._decayed_s(now_s) + load_s
+        self.at_s = now_s
+
+    def part(self, now_s: float) -> float:
+        return self._decayed_s(now_s) / self.memory_s
+
+    def _decayed_s(self, now_s: float) -> float:
+        return self.loading_s * math.exp(-(now_s - self.at_s) / self.memory_s)

@@ -1,0 +1,85 @@
+"""Draws the views (views.py) from the state: for the admin API, never for decisions."""
+
+from __future__ import annotations
+
+from partage.policy.admission import predicted_wait_s
+from partage.policy.state import State
+from partage.policy.views import ClientView, DeviceView, QueuedView, ResidentView
+
+
+def queue(state: State) -> tuple[QueuedView, ...]:
+    return tuple(view for model in state.models.values() if model.queue.count for view in _queue_of(state, model.name))
+
+
+def _queue_of(state: State, name: str) -> list[QueuedView]:
+    model = state.models[name]
+    views: list[QueuedView] = []
+    ahead_s = 0.0
+    for position, waiting in enumerate(model.queue.waiting(), start=1):
+        demand = waiting.demand
+        views.append(
+            QueuedView(
+                request=demand.id,
+                model=name,
+                client=demand.client,
+                class_=demand.class_,
+                position=position,
+                waited_s=state.now_s - waiting.arrived_s,
+                predicted_wait_s=predicted_wait_s(state, model, demand.class_, ahead_s),
+            )
+        )
+        ahead_s += waiting.work_s
+    return views
+
+
+def ledger(state: State) -> tuple[DeviceView, ...]:
+    loading: dict[str, int] = {}
+    for resident in state.residents.values():
+        if resident.phase == "starting":
+            for device, size in resident.bytes_.items():
+                loading[device] = loading.get(device, 0) + size
+    return tuple(
+        DeviceView(
+            device=device.id,
+            capacity_bytes=device.budget_bytes,
+            strangers_bytes=state.ledger.strangers_bytes(device.id),
+            residents_bytes=state.ledger.held.get(device.id, 0) - loading.get(device.id, 0),
+            loading_bytes=loading.get(device.id, 0),
+            free_bytes=state.ledger.free_bytes(device.id),
+        )
+        for device in state.ledger.devices.values()
+    )
+
+
+def residents(state: State) -> tuple[ResidentView, ...]:
+    return tuple(
+        ResidentView(
+            engine=resident.engine,
+            model=resident.model.name,
+            phase=resident.phase,
+            placement=resident.placement,
+            bytes_=tuple(resident.bytes_.items()),
+            serving=len(resident.serving),
+            slots=resident.slots,
+            gated=resident.gated or resident.resting,
+            pinned=state.is_pinned(resident),
+            last_used_s=resident.last_used_s,
+            expires_at_s=state.expires_at_s(resident),
+        )
+        for resident in state.residents.values()
+    )
+
+
+def clients(state: State) -> tuple[ClientView, ...]:
+    return tuple(
+        ClientView(
+            name=account.name,
+            class_=account.class_,
+            weight=account.weight,
+            queued=account.queued,
+            serving=account.serving,
+            virtual_s=account.virtual_s,
+            served_s=account.served_s,
+        )
+        for account in state.accounts.by_name.values()
+    )

@@ -1,0 +1,288 @@
+"""Who waits for a model, and who of them is next: groups by class, in each a line per client.
+
+Within a group: the client that has received least goes first (accounts.py), and of its requests the most urgent one that
+can still be in time. Late ones come after those, until they have waited for the group's patience: then they go first. A
+request with a deadline passes the fair order while its client is not ahead of its share.
+
+Nothing here is searched: heaps whose entries are checked when they come up, so that each step costs the logarithm of the
+queue at most.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from partage.domain import Class, EngineId
+from partage.policy.accounts import Account
+from partage.policy.events import Demand
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One request, from arrival to its end; while it is served, `engine` names where."""
+
+    demand: Demand
+    account: Account
+    arrived_s: float
+    sequence: int
+    due_s: float
+    """When it must be served to be in time."""
+    work_s: float
+    """Seconds it would take a stream alone."""
+    queued: bool = False
+    late: bool = False
+    engine: EngineId | None = None
+    served_at_s: float = 0.0
+    charged_s: float = 0.0
+    share: float = 1.0
+    """Part of the device it was charged for: batching makes streams cheaper."""
+
+
+_Timed: TypeAlias = tuple[float, int, Waiting]
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One client's requests in one group."""
+
+    group: Group
+    account: Account
+    timely: list[_Timed] = field(default_factory=list[_Timed])
+    late: deque[Waiting] = field(default_factory=deque[Waiting])
+    timely_count: int = 0
+    late_count: int = 0
+    aged: bool = False
+    """Its oldest late request has lost patience: it counts as timely."""
+
+    @property
+    def in_front(self) -> bool:
+        return self.timely_count > 0 or self.aged
+
+    @property
+    def model(self) -> str:
+        return self.group.model
+
+    def offer(self) -> None:
+        self.group.offer(self)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The requests of one class for one model: the unit of swap decisions."""
+
+    model: str
+    class_: Class
+    patience_s: float
+    lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    timely_count: int = 0
+    late_count: int = 0
+    timely_arrived_s: float = 0.0
+    """Sum of arrival times: with the count, it gives the sum of ages at any time."""
+    late_arrived_s: float = 0.0
+    work_s: float = 0.0
+    _fair: list[tuple[float, int, Line]] = field(default_factory=list[tuple[float, int, Line]])
+    _behind: list[tuple[float, int, Line]] = field(default_factory=list[tuple[float, int, Line]])
+    _due: list[_Timed] = field(default_factory=list[_Timed])
+    _aging: list[_Timed] = field(default_factory=list[_Timed])
+    _deadlines: list[_Timed] = field(default_factory=list[_Timed])
+    _oldest: list[_Timed] = field(default_factory=list[_Timed])
+    _offers: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.timely_count + self.late_count
+
+    def add(self, waiting: Waiting) -> None:
+        """Also one that comes back: its arrival, due time and order are as before."""
+        account = waiting.account
+        line = self.lines.get(account.name)
+        if line is None:
+            line = self.lines[account.name] = Line(self, account)
+            account.turns[id(line)] = line
+        waiting.queued = True
+        self.work_s += waiting.work_s
+        key = (waiting.due_s, waiting.sequence, waiting)
+        heapq.heappush(self._oldest, (waiting.arrived_s, waiting.sequence, waiting))
+        if waiting.late:
+            self._count_late(waiting, line)
+            line.late.appendleft(waiting)
+        else:
+            self.timely_count += 1
+            self.timely_arrived_s += waiting.arrived_s
+            line.timely_count += 1
+            heapq.heappush(line.timely, key)
+            heapq.heappush(self._due, key)
+            if waiting.demand.deadline_at_s is not None:
+                heapq.heappush(self._deadlines, key)
+        if line.timely_count + line.late_count == 1 or line.timely_count == 1:
+            self.offer(line)
+
+    def remove(self, waiting: Waiting) -> None:
+        waiting.queued = False
+        line = self.lines[waiting.account.name]
+        self.work_s -= waiting.work_s
+        if waiting.late:
+            self.late_count -= 1
+            self.late_arrived_s -= waiting.arrived_s
+            line.late_count -= 1
+            line.aged = line.aged and line.late_count > 0
+        else:
+            self.timely_count -= 1
+            self.timely_arrived_s -= waiting.arrived_s
+            line.timely_count -= 1
+        if line.timely_count + line.late_count == 0:
+            del self.lines[waiting.account.name]
+            del waiting.account.turns[id(line)]
+        if not self.lines:
+            self._forget()
+
+    def offer(self, line: Line) -> None:
+        """Put a line where its client's virtual time places it; entries it had before are found stale."""
+        self._offers += 1
+        heap = self._fair if line.in_front else self._behind
+        heapq.heappush(heap, (line.account.virtual_s, self._offers, line))
+
+    def grow_old(self, now_s: float) -> None:
+        """Requests whose time has passed go behind; those that lost patience come to the front again."""
+        while self._due and (self._due[0][0] < now_s or not self._due[0][2].queued):
+            waiting = heapq.heappop(self._due)[2]
+            if waiting.queued and not waiting.late:
+                self._miss(waiting)
+        while self._aging and (self._aging[0][0] <= now_s or not self._aging[0][2].queued):
+            waiting = heapq.heappop(self._aging)[2]
+            if waiting.queued and waiting.late:
+                line = self.lines[waiting.account.name]
+                line.aged = True
+                self.offer(line)
+
+    def next(self, now_s: float, slack_s: float) -> Waiting | None:
+        """Whose turn it is; None where all who wait are at their own limit of concurrency."""
+        self.grow_old(now_s)
+        line = self._first(self._fair, in_front=True) or self._first(self._behind, in_front=False)
+        if line is None:
+            return None
+        urgent = self._most_urgent()
+        if urgent is not None and urgent.account.virtual_s <= line.account.virtual_s + slack_s:
+            return urgent
+        return self._of_line(line, now_s)
+
+    def oldest_s(self) -> float | None:
+        while self._oldest:
+            if self._oldest[0][2].queued:
+                return self._oldest[0][0]
+            heapq.heappop(self._oldest)
+        return None
+
+    def waiting(self) -> list[Waiting]:
+        """All of them, by arrival; for views and refusals, not for decisions."""
+        ordered = sorted(self._oldest, key=lambda one: one[:2])
+        return list(dict.fromkeys(waiting for _, _, waiting in ordered if waiting.queued))
+
+    def _miss(self, waiting: Waiting) -> None:
+        line = self.lines[waiting.account.name]
+        waiting.late = True
+        self.timely_count -= 1
+        self.timely_arrived_s -= waiting.arrived_s
+        line.timely_count -= 1
+        self._count_late(waiting, line)
+        line.late.append(waiting)
+        if not line.in_front:
+            self.offer(line)
+
+    def _count_late(self, waiting: Waiting, line: Line) -> None:
+        self.late_count += 1
+        self.late_arrived_s += waiting.arrived_s
+        line.late_count += 1
+        heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
+
+    def _first(self, heap: list[tuple[float, int, Line]], *, in_front: bool) -> Line | None:
+        while heap:
+            virtual_s, _, line = heap[0]
+            gone = self.lines.get(line.account.name) is not line
+            if gone or line.in_front != in_front or line.account.at_limit:
+                heapq.heappop(heap)  # a client at its limit is offered again when one of its requests ends
+            elif virtual_s < line.account.virtual_s:
+                self._offers += 1
+                heapq.heapreplace(heap, (line.account.virtual_s, self._offers, line))
+            else:
+                return line
+        return None
+
+    def _most_urgent(self) -> Waiting | None:
+        while self._deadlines:
+            waiting = self._deadlines[0][2]
+            if waiting.queued and not waiting.late:
+                return None if waiting.account.at_limit else waiting
+            heapq.heappop(self._deadlines)
+        return None
+
+    def _of_line(self, line: Line, now_s: float) -> Waiting:
+        while line.late and not line.late[0].queued:
+            line.late.popleft()
+        line.aged = bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
+        if line.aged or not line.timely_count:
+            return line.late[0]
+        while not line.timely[0][2].queued or line.timely[0][2].late:
+            heapq.heappop(line.timely)
+        return line.timely[0][2]
+
+    def _forget(self) -> None:
+        for heap in (self._fair, self._behind, self._due, self._aging, self._deadlines, self._oldest):
+            heap.clear()
+        self.timely_arrived_s = self.late_arrived_s = self.work_s = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class ModelQueue:
+    """All who wait for one model."""
+
+    groups: tuple[Group, Group, Group]
+    loads: dict[str, Waiting] = field(default_factory=dict[str, Waiting])
+    """They want the model to be ready, and nothing else."""
+    outgrown: dict[str, Waiting] = field(default_factory=dict[str, Waiting])
+    """They need a longer context than the engine that is there."""
+    contexts: dict[int, int] = field(default_factory=dict[int, int])
+    """How many wait for each context length."""
+    owed_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Service that a class was passed over for, up to its guaranteed share."""
+
+    @property
+    def count(self) -> int:
+        return self.groups[0].count + self.groups[1].count + self.groups[2].count + len(self.loads) + len(self.outgrown)
+
+    @property
+    def ready_count(self) -> int:
+        """Those that the engine that is there could serve in a slot."""
+        return self.groups[0].count + self.groups[1].count + self.groups[2].count
+
+    def add(self, waiting: Waiting, *, engine_context_tokens: int | None) -> None:
+        demand = waiting.demand
+        self.contexts[demand.context_tokens] = self.contexts.get(demand.context_tokens, 0) + 1
+        if engine_context_tokens is not None and demand.context_tokens > engine_context_tokens:
+            waiting.queued = True
+            self.outgrown[demand.id] = waiting
+        elif demand.load_only:
+            waiting.queued = True
+            self.loads[demand.id] = waiting
+        else:
+            self.groups[demand.class_].add(waiting)
+
+    def remove(self, waiting: Waiting) -> None:
+        request, context = waiting.demand.id, waiting.demand.context_tokens
+        self.contexts[context] -= 1
+        if not self.contexts[context]:
+            del self.contexts[context]
+        if self.outgrown.pop(request, None) is None and self.loads.pop(request, None) is None:
+            self.groups[waiting.demand.class_].remove(waiting)
+        waiting.queued = False
+
+    def waiting(self) -> list[Waiting]:
+        aside = [*self.loads.values(), *self.outgrown.values()]
+        return [*aside, *(one for group in self.groups for one in group.waiting())]
+
+    def work_s(self, class_: Class) -> float:
+        """Of those that go before a newcomer of this class."""
+        return sum(group.work_s for group in self.groups[: class_ + 1])

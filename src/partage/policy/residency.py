@@ -1,0 +1,141 @@
+"""What happens to engines: ready, failed, gone, unused, unwanted, pinned (checks 4 and 7)."""
+
+from __future__ import annotations
+
+import heapq
+
+from partage.policy import events
+from partage.policy.queues import Waiting
+from partage.policy.state import ModelState, Resident, State
+from partage.policy.swapping import start_if_free, suitable_placements
+
+_LONGEST_BACKOFF_S = 60.0
+
+
+def ready(state: State, event: events.EngineReady) -> Resident | None:
+    resident = state.residents.get(event.engine)
+    if resident is None or resident.phase != "starting":
+        return None
+    _no_longer_loading(state, resident)
+    for device, size in event.measured_bytes:
+        state.ledger.hold(((device, size - resident.bytes_.get(device, 0)),))
+        resident.bytes_[device] = size
+    resident.phase = "ready"
+    resident.ready_s = resident.last_used_s = state.now_s
+    model = resident.model
+    for waiting in _outgrowing(model, resident):
+        _put_again(model, waiting, resident.context_tokens)
+    resident.owed = min(model.queue.ready_count, max(state.settings.head_group, resident.slots))
+    state.place(model)
+    state.schedule_expiry(resident)
+    return resident
+
+
+def failed(state: State, event: events.EngineFailed) -> None:
+    resident = _forget(state, event.engine)
+    if resident is None:
+        return
+    model = resident.model
+    smaller = any(one.total_bytes < resident.placement.total_bytes for one in suitable_placements(model))
+    if event.out_of_memory and smaller:
+        model.too_large_bytes = resident.placement.total_bytes  # learned: the next smaller one is tried at once
+    else:
+        count_failure(state, model, event.reason)
+
+
+def gone(state: State, event: events.EngineGone) -> None:
+    resident = _forget(state, event.engine)
+    if resident is not None and event.crashed:
+        count_failure(state, resident.model, "the model server crashed again and again")
+
+
+def count_failure(state: State, model: ModelState, reason: str) -> None:
+    """Wait longer each time; after the last attempt those waiting are told, and the next to come tries once more."""
+    settings = state.settings
+    model.failures += 1
+    backoff_s = min(_LONGEST_BACKOFF_S, settings.start_backoff_s * 4 ** (model.failures - 1))
+    model.not_before_s = state.now_s + backoff_s
+    if model.failures >= settings.start_attempts:
+        model.failures = settings.start_attempts - 1
+        for waiting in model.queue.waiting():
+            message = f"model '{model.name}' could not be started: {reason}"
+            state.refuse(waiting.demand, "start_failed", message, retry_after_s=backoff_s)
+    if not model.forgotten:
+        heapq.heappush(state.retry, (model.not_before_s, model.name))
+
+
+def leave(state: State, model: ModelState | None) -> None:
+    """Somebody asked that it goes: as soon as nobody is served by it or waits for it."""
+    if model is None:
+        return
+    model.unloaded = True
+    if model.resident is not None:
+        model.resident.leaving = True
+        leave_if_idle(state, model.resident)
+
+
+def leave_if_idle(state: State, resident: Resident) -> None:
+    if resident.leaving and resident.phase == "ready" and not resident.serving and not resident.model.queue.count:
+        state.stop(resident, "it was asked to leave")
+
+
+def expire(state: State) -> None:
+    """Stop what nobody used for its keep-alive."""
+    while state.expiry and state.expiry[0][0] <= state.now_s:
+        _, engine = heapq.heappop(state.expiry)
+        resident = state.residents.get(engine)
+        if resident is None:
+            continue
+        resident.in_expiry = False
+        expires_s = state.expires_at_s(resident)
+        if expires_s is None:
+            continue
+        if expires_s <= state.now_s and not resident.model.queue.count:
+            state.stop(resident, "nobody used it for its keep-alive")
+        else:
+            state.schedule_expiry(resident)
+
+
+def load_pinned(state: State) -> None:
+    """Pinned models come without being asked for, where memory is free."""
+    for model in state.models.values():
+        if model.pinned and model.resident is None and not model.unloaded and suitable_placements(model):
+            start_if_free(state, model)
+
+
+def _forget(state: State, engine: str) -> Resident | None:
+    resident = state.residents.pop(engine, None)
+    if resident is None:
+        return None
+    if resident.phase == "starting":
+        _no_longer_loading(state, resident)
+    state.thirsty.pop(engine, None)
+    if resident.serving:
+        state.threads_used -= resident.threads
+        for device in resident.bytes_:
+            state.interactive_on[device] = state.interactive_on.get(device, 0) - resident.by_class[0]
+    state.ledger.release(resident.bytes_.items())
+    model = resident.model
+    if model.resident is resident:
+        model.resident = None
+        for waiting in list(model.queue.outgrown.values()):
+            _put_again(model, waiting, None)
+        state.place(model)
+    return resident
+
+
+def _no_longer_loading(state: State, resident: Resident) -> None:
+    for device, _ in resident.placement.shares:
+        state.loading[device] -= 1
+
+
+def _outgrowing(model: ModelState, resident: Resident) -> list[Waiting]:
+    """Those that wait in line but need more than this engine has, and those set aside that it can serve."""
+    if max(model.queue.contexts, default=0) <= resident.context_tokens and not model.queue.outgrown:
+        return []
+    return model.queue.waiting()
+
+
+def _put_again(model: ModelState, waiting: Waiting, context_tokens: int | None) -> None:
+    model.queue.remove(waiting)
+    model.queue.add(waiting, engine_context_tokens=context_tokens)

@@ -1,0 +1,125 @@
+"""Who gets a slot of an engine that is ready (check 1), and what batch work leaves free for people (check 6)."""
+
+from __future__ import annotations
+
+from partage.domain import Class
+from partage.policy.actions import Serve
+from partage.policy.queues import Waiting
+from partage.policy.state import Resident, State
+from partage.policy.turns import may_compute, starts_computing, stops_computing
+
+_PERSON_SEEN_S = 600.0
+
+
+def fill(state: State, resident: Resident) -> None:
+    """Serve from its queue as long as there is a slot, threads, and somebody who may."""
+    if resident.phase != "ready":
+        return
+    queue = resident.model.queue
+    while queue.loads:
+        _hand_over(state, resident, next(iter(queue.loads.values())))
+    while queue.ready_count and len(resident.serving) < resident.slots and not resident.resting:
+        if not may_compute(state, resident):
+            return
+        waiting = _next(state, resident)
+        if waiting is None:
+            return
+        _serve(state, resident, waiting)
+
+
+def fill_beside(state: State, resident: Resident) -> None:
+    """Once the last interactive request on a device has ended, batch work beside it may have its slots back."""
+    if any(state.interactive_on.get(device) for device in resident.bytes_):
+        return
+    for other in list(state.residents.values()):
+        if other is not resident and other.model.queue.groups[Class.BATCH].count:
+            fill(state, other)
+
+
+def leave_slot(state: State, waiting: Waiting) -> Resident | None:
+    """The request holds no slot any more; its engine, if that is still there."""
+    waiting.account.serving -= 1
+    resident = state.residents.get(waiting.engine or "")
+    if resident is None or resident.serving.pop(waiting.demand.id, None) is None:
+        return None
+    resident.last_used_s = state.now_s
+    resident.by_class[waiting.demand.class_] -= 1
+    if waiting.demand.class_ == Class.INTERACTIVE:
+        for device in resident.bytes_:
+            state.interactive_on[device] -= 1
+    if not resident.serving:
+        stops_computing(state, resident)
+        state.schedule_expiry(resident)
+    return resident
+
+
+def work_s(state: State, waiting: Waiting) -> float:
+    """Seconds that a request takes a stream alone, as far as is known."""
+    profile = state.models[waiting.demand.model].profile
+    demand = waiting.demand
+    return demand.prompt_tokens / profile.prefill_tokens_per_s + demand.output_tokens / profile.decode_tokens_per_s
+
+
+def _next(state: State, resident: Resident) -> Waiting | None:
+    """The highest class that has somebody, unless a lower one has been passed over for longer than its share allows."""
+    queue, settings = resident.model.queue, state.settings
+    first: Waiting | None = None
+    for group in queue.groups:
+        if not group.count or not _has_slot_for(state, resident, group.class_):
+            queue.owed_s[group.class_] = queue.owed_s[group.class_] if group.count else 0.0
+            continue
+        waiting = group.next(state.now_s, settings.fairness_slack_s)
+        if waiting is None or (resident.gated and not _passes_gate(state, resident, waiting)):
+            continue
+        if first is None:
+            first = waiting
+        elif queue.owed_s[group.class_] >= waiting.work_s:
+            queue.owed_s[group.class_] -= waiting.work_s
+            return waiting
+        else:
+            queue.owed_s[group.class_] += settings.class_shares[group.class_] * first.work_s
+    return first
+
+
+def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
+    """People always find a slot free of batch work, and beside people batch work takes half of the slots at most."""
+    if class_ != Class.BATCH or resident.slots == 1:
+        return True
+    model = resident.model
+    people = state.now_s - model.interactive_at_s < _PERSON_SEEN_S
+    limit = resident.slots - max(model.profile.floor_slots_interactive, 1 if people else 0)
+    if any(state.interactive_on.get(device) for device in resident.bytes_):
+        limit = min(limit, resident.slots // 2)
+    return resident.by_class[Class.BATCH] < max(
+        limit, 0 if model.profile.floor_slots_interactive >= resident.slots else 1
+    )
+
+
+def _passes_gate(state: State, resident: Resident, waiting: Waiting) -> bool:
+    """A person may still slip in where that does not make the drain longer than it is anyway."""
+    return waiting.demand.class_ == Class.INTERACTIVE and state.now_s + waiting.work_s <= resident.drain_until_s
+
+
+def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
+    _hand_over(state, resident, waiting)
+    if not resident.serving:
+        starts_computing(state, resident)
+    request = waiting.demand.id
+    resident.serving[request] = waiting
+    resident.by_class[waiting.demand.class_] += 1
+    if waiting.demand.class_ == Class.INTERACTIVE:
+        for device in resident.bytes_:
+            state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
+    resident.owed = max(0, resident.owed - 1)
+    batch = len(resident.serving)
+    waiting.share = (1 + state.settings.batch_slowdown * (batch - 1)) / batch
+    waiting.charged_s = waiting.work_s * waiting.share
+    state.accounts.charge(waiting.account, waiting.charged_s)
+
+
+def _hand_over(state: State, resident: Resident, waiting: Waiting) -> None:
+    state.dequeue(waiting)
+    waiting.account.serving += 1
+    waiting.engine, waiting.served_at_s = resident.engine, state.now_s
+    resident.last_used_s = state.now_s
+    state.out.append(Serve(request=waiting.demand.id, engine=resident.engine))

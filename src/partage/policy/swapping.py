@@ -1,0 +1,339 @@
+"""Which waiting model gets memory next, and at whose expense (checks 2, 3 and 4).
+
+A swap pays when what the group suffers by waiting outweighs what the victims' leaving costs. Idle victims go at a low price.
+Busy ones stay for a quantum at least, so that a load is paid back by service, and leave for a group that suffers much, or
+that has lost patience. When the price is not reached yet, the moment at which it will be is known, for waiting grows linearly.
+
+Sources: ski rental with a residency quantum and load-aware quotas (Aegaeon, SOSP'25); request groups (QLM, SoCC'24).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+
+from partage.domain import DeviceId, Placement
+from partage.policy.actions import StartEngine
+from partage.policy.eviction import Victim, cheapest_set, remaining_s, victims
+from partage.policy.state import ModelState, Plan, Resident, State
+from partage.policy.turns import threads_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One way to give a waiting model memory by taking it from others, and from when on it is right."""
+
+    model: ModelState
+    placement: Placement
+    victims: list[Victim]
+    at_s: float
+    rank: tuple[float, float]
+    """The smallest first: groups without patience by their age, then by least value for what it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suffering:
+    """What those who wait for a model weigh, now and as it grows."""
+
+    value_s: float
+    """Sum of value x seconds waited."""
+    growth: float
+    """Sum of values: how much it grows per second."""
+    patience_at_s: float
+    """When the first of its groups loses patience."""
+
+
+def seek_room(state: State) -> None:
+    """Start what fits and plan the swap that is worth most, among those that have waited longest."""
+    state.reconsider_s = None
+    carry_on_plans(state)
+    if not state.unplaced:
+        return
+    among: list[Victim] | None = None
+    ripe: list[Option] = []
+    for model in list(islice(state.unplaced.values(), state.settings.candidates)):
+        if start_if_free(state, model):
+            continue
+        if among is None:
+            among = victims(state)
+        option = best_option(state, model, among)
+        if option is None:
+            continue
+        if option.at_s <= state.now_s:
+            ripe.append(option)
+        else:
+            look_again_at(state, option.at_s)
+    if ripe:
+        make_plan(state, min(ripe, key=lambda option: option.rank))
+
+
+def seek_room_for(state: State, model: ModelState) -> None:
+    """The same for one model, when only its own queue has changed."""
+    if model.name not in state.unplaced or start_if_free(state, model) or _all_taken(state):
+        return
+    option = best_option(state, model, victims(state))
+    if option is None:
+        return
+    if option.at_s <= state.now_s:
+        make_plan(state, option)
+    else:
+        look_again_at(state, option.at_s)
+
+
+def look_again_at(state: State, at_s: float) -> None:
+    state.reconsider_s = at_s if state.reconsider_s is None else min(state.reconsider_s, at_s)
+
+
+def _all_taken(state: State) -> bool:
+    """Every device is being loaded or swapped already."""
+    taken = _planned_devices(state)
+    return all(device in taken or state.loading.get(device) for device in state.ledger.devices)
+
+
+def start_if_free(state: State, model: ModelState) -> bool:
+    """Check 2: free memory, after what is set aside for a swap on its way. True also where nothing can be done now."""
+    if model.resident is not None:
+        return model.resident.phase != "ready"
+    if model.not_before_s > state.now_s:
+        return True
+    suitable = suitable_placements(model)
+    alike = [one for one in suitable if one.settings == suitable[0].settings and one.speed == suitable[0].speed]
+    fitting = [one for one in alike if _fits_free(state, one)]
+    if not fitting:
+        return False
+    place = min(fitting, key=lambda one: _crowd(state, one))
+    if _link_busy(state, place):
+        return True
+    start(state, model, place, "fits free memory")
+    return True
+
+
+def suitable_placements(model: ModelState) -> list[Placement]:
+    """Those with room for the longest context asked for, as far as the machine has any; the best first."""
+    allowed = [
+        one
+        for one in model.profile.placements
+        if model.too_large_bytes is None or one.total_bytes < model.too_large_bytes
+    ]
+    for need in sorted(model.queue.contexts, reverse=True):
+        enough = [one for one in allowed if one.settings.context_tokens >= need]
+        if enough:
+            return enough
+    return allowed
+
+
+def best_option(state: State, model: ModelState, among: list[Victim]) -> Option | None:
+    """Check 3. None: nothing can be done now that an event would not tell of."""
+    own = model.resident
+    if own is not None and own.phase != "ready":
+        return None
+    suffering = suffering_of(state, model)
+    slow_too = suffering.patience_at_s <= state.now_s
+    planned = _planned_devices(state)
+    best: Option | None = None
+    for placement in suitable_placements(model):
+        if placement.speed < state.settings.least_speed and not slow_too:
+            look_again_at(state, suffering.patience_at_s)
+            continue
+        devices = {device for device, _ in placement.shares}
+        if devices & planned or _link_busy(state, placement):
+            continue
+        short = _short(state, placement)
+        if not short and own is None:
+            return Option(model=model, placement=placement, victims=[], at_s=state.now_s, rank=(1.0, 0.0))
+        option = _by_victims(state, model, placement, short, suffering, among)
+        if option is not None and (best is None or option.at_s < best.at_s):
+            best = option
+    return best
+
+
+def _by_victims(
+    state: State,
+    model: ModelState,
+    placement: Placement,
+    short: dict[DeviceId, int],
+    suffering: Suffering,
+    among: list[Victim],
+) -> Option | None:
+    own = [victim for victim in among if victim.resident is model.resident]
+    if model.resident is not None:
+        if not own:
+            return None
+        held = model.resident.bytes_
+        short = {device: size - held.get(device, 0) for device, size in short.items() if size > held.get(device, 0)}
+        among = [victim for victim in among if victim.resident is not model.resident]
+    best: Option | None = None
+    for pool in ([victim for victim in among if not victim.busy], among):
+        chosen = cheapest_set(short, pool) if short else []
+        if chosen is not None:
+            option = _priced(state, model, placement, suffering, own + chosen)
+            if best is None or option.at_s < best.at_s:
+                best = option
+    return best
+
+
+def _priced(
+    state: State, model: ModelState, placement: Placement, suffering: Suffering, chosen: list[Victim]
+) -> Option:
+    settings = state.settings
+    load_s = model.profile.load_s
+    cost_s = sum(victim.cost_s for victim in chosen)
+    drain_s = max((victim.drain_s for victim in chosen), default=0.0)
+    part = state.pressure.part(state.now_s) / settings.load_pressure
+    factor = settings.swap_factor * min(4.0, max(1.0, part))
+    growth = max(suffering.growth, 1e-9)
+    busy = [victim for victim in chosen if victim.busy]
+    if busy:
+        pays_at_s = state.now_s + (factor * cost_s - suffering.value_s) / growth
+        stays_s = quantum_s(state, load_s + drain_s)
+        pays_at_s = max(pays_at_s, *(victim.resident.ready_s + stays_s for victim in busy))
+        patience_at_s = max(suffering.patience_at_s, *(victim.resident.ready_s + load_s + drain_s for victim in busy))
+    else:
+        pays_at_s = state.now_s + (0.5 * factor * cost_s - suffering.value_s - suffering.growth * load_s) / growth
+        patience_at_s = suffering.patience_at_s
+    impatient = suffering.patience_at_s <= state.now_s
+    rank = (0.0, suffering.patience_at_s) if impatient else (1.0, -suffering.growth / (load_s + cost_s))
+    at_s = min(pays_at_s, patience_at_s)
+    return Option(model=model, placement=placement, victims=chosen, at_s=at_s, rank=rank)
+
+
+def quantum_s(state: State, switch_s: float) -> float:
+    """How long a busy model stays, so that loading takes no more than the allowed part of the time.
+
+    The more of the recent time went into loading, the smaller that part: from exchanging eagerly to serving exhaustively.
+    """
+    least, most = state.settings.load_part
+    pressed = min(1.0, state.pressure.part(state.now_s) / state.settings.load_pressure)
+    part = most - (most - least) * pressed
+    return switch_s * (1 - part) / part
+
+
+def suffering_of(state: State, model: ModelState) -> Suffering:
+    settings, queue, now_s = state.settings, model.queue, state.now_s
+    value_s = growth = 0.0
+    patience_at_s = math.inf
+    for group in queue.groups:
+        if not group.count:
+            continue
+        group.grow_old(now_s)
+        value = settings.class_values[group.class_]
+        late_value = value * settings.late_value
+        value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
+        value_s += late_value * (group.late_count * now_s - group.late_arrived_s)
+        growth += value * group.timely_count + late_value * group.late_count
+        patience_at_s = min(patience_at_s, (group.oldest_s() or 0.0) + group.patience_s)
+    for waiting in (*queue.loads.values(), *queue.outgrown.values()):
+        class_ = waiting.demand.class_
+        value_s += settings.class_values[class_] * (now_s - waiting.arrived_s)
+        growth += settings.class_values[class_]
+        patience_at_s = min(patience_at_s, waiting.arrived_s + settings.patience_s[class_])
+    return Suffering(value_s, growth, patience_at_s)
+
+
+# ---- carrying a swap through -----------------------------------------------------------------------------------------
+
+
+def make_plan(state: State, option: Option) -> None:
+    if not option.victims:
+        start(state, option.model, option.placement, "fits free memory")
+        return
+    chosen = [victim.resident for victim in option.victims]
+    plan = Plan(option.model, option.placement, chosen)
+    state.plans.append(plan)
+    _charge(state, option.model)
+    for victim in chosen:
+        victim.gated = True
+        victim.drain_until_s = state.now_s + remaining_s(state, victim)
+        if not victim.serving:
+            state.stop(victim, f"room for {option.model.name}")
+
+
+def carry_on_plans(state: State) -> None:
+    """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more."""
+    for plan in list(state.plans):
+        still = [victim for victim in plan.victims if victim.engine in state.residents]
+        if not plan.model.queue.count:
+            drop(state, plan)
+        elif still:
+            for victim in still:
+                if victim.phase == "ready" and not victim.serving:
+                    state.stop(victim, f"room for {plan.model.name}")
+        else:
+            state.plans.remove(plan)
+            if (
+                not state.ledger.missing(plan.placement)
+                and plan.model.resident is None
+                and not _link_busy(state, plan.placement)
+            ):
+                start(state, plan.model, plan.placement, "room was made")
+
+
+def drop(state: State, plan: Plan) -> None:
+    """Those of its victims that are not stopping yet go on."""
+    state.plans.remove(plan)
+    for victim in plan.victims:
+        victim.gated = False
+
+
+def start(state: State, model: ModelState, placement: Placement, reason: str) -> None:
+    state.starts += 1
+    engine = f"{model.name}#{state.starts}"
+    held: dict[DeviceId, int] = {}
+    for device, share in placement.shares:
+        held[device] = held.get(device, 0) + share.total_bytes
+        state.loading[device] = state.loading.get(device, 0) + 1
+    resident = Resident(engine, model, placement, held, state.now_s)
+    resident.threads = threads_of(state, resident)
+    state.ledger.hold(held.items())
+    state.residents[engine] = resident
+    model.resident = resident
+    state.pressure.loaded(state.now_s, model.profile.load_s)
+    state.place(model)
+    state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
+
+
+def _charge(state: State, model: ModelState) -> None:
+    """The load is paid by those whose waiting made others leave, each by how many it has waiting."""
+    lines = [line for group in model.queue.groups for line in group.lines.values()]
+    count = sum(line.timely_count + line.late_count for line in lines)
+    for line in lines:
+        part = (line.timely_count + line.late_count) / count
+        state.accounts.charge(line.account, model.profile.load_s * part)
+
+
+def _planned_devices(state: State) -> set[DeviceId]:
+    return {device for plan in state.plans for device, _ in plan.placement.shares}
+
+
+def _link_busy(state: State, placement: Placement) -> bool:
+    return any(state.loading.get(device) for device, _ in placement.shares)
+
+
+def _fits_free(state: State, placement: Placement) -> bool:
+    return not _short(state, placement)
+
+
+def _short(state: State, placement: Placement) -> dict[DeviceId, int]:
+    """What is missing on each device, if what plans have been promised is left alone."""
+    short: dict[DeviceId, int] = {}
+    for device, share in placement.shares:
+        lacking = share.total_bytes + _promised(state, device) - state.ledger.free_bytes(device)
+        if lacking > 0:
+            short[device] = lacking
+    return short
+
+
+def _promised(state: State, device: DeviceId) -> int:
+    promised = 0
+    for plan in state.plans:
+        coming = sum(one.bytes_.get(device, 0) for one in plan.victims if one.engine in state.residents)
+        promised += max(0, plan.placement.bytes_on(device) - coming)
+    return promised
+
+
+def _crowd(state: State, placement: Placement) -> tuple[int, int]:
+    """Fewest engines beside it, then the tightest fit."""
+    devices = {device for device, _ in placement.shares}
+    beside = sum(not devices.isdisjoint(one.bytes_) for one in state.residents.values())
+    return beside, sum(state.ledger.free_bytes(device) for device in devices)
