@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # for gguf_files.py
-
-from gguf_files import gguf_bytes
 
 from partage.cli.models import register
 from partage.models.store import About, Store
@@ -22,7 +19,21 @@ register(app)
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store(tmp_path / "home")
-    (tmp_path / "tiny.gguf").write_bytes(gguf_bytes())
+    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    writer.add_license("apache-2.0")
+    writer.add_block_count(2)
+    writer.add_context_length(512)
+    writer.add_embedding_length(8)
+    writer.add_feed_forward_length(16)
+    writer.add_head_count(2)
+    writer.add_head_count_kv([1, 2])
+    writer.add_token_list(["a", "b", "c"])
+    writer.add_chat_template("{{ messages }}")
+    writer.add_tensor("token_embd.weight", np.zeros((3, 8), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     store.add_file("tiny", tmp_path / "tiny.gguf", about=About(source="here"))
     return store
 
