@@ -73,11 +73,14 @@ async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
         ready_s = time.perf_counter() - began
         body: JsonObject = chat_json(WORK)
         connector = aiohttp.UnixConnector(socket_path)
-        async with aiohttp.ClientSession(connector=connector, headers={"Authorization": "Bearer key"}) as session:
-            async with session.post("http://engine/v1/chat/completions", json=body) as response:
-                async for line in response.content:
-                    if b'"content":"' in line:
-                        break
+        headers = {"Authorization": "Bearer key"}
+        async with (
+            aiohttp.ClientSession(connector=connector, headers=headers) as session,
+            session.post("http://engine/v1/chat/completions", json=body) as response,
+        ):
+            async for line in response.content:
+                if b'"content":"' in line:
+                    break
         first_s = time.perf_counter() - began
         child.kill()
         await child.wait()
