@@ -5,7 +5,7 @@ Coordinates are in page units with the origin at the top left: points (1/72 inch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -92,8 +92,10 @@ class Page:
     """How far the page was turned clockwise to stand upright; width, height and boxes are those of the upright page."""
     seconds: float = 0.0
     """What reading this page took."""
-    text: str = field(default="")
-    """The page's text in reading order, one row per line."""
+    text: str = ""
+    """The page's text in reading order, one row per line; the vision model's own words where that read it."""
+    note: str = ""
+    """Why it was not read in the way that was asked for."""
 
 
 def enclosing(words: tuple[Word, ...]) -> Box:

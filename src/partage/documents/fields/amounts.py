@@ -18,9 +18,38 @@ _SYMBOLS = {
     "S$": "SGD",
     "FR.": "CHF",
 }
-_CODES = (
-    "EUR USD GBP CHF MYR SGD JPY CNY INR AUD NZD CAD HKD THB IDR PHP VND KRW TWD SEK NOK DKK PLN CZK HUF BRL MXN ZAR TRY AED"
-).split()
+_CODES = [
+    "EUR",
+    "USD",
+    "GBP",
+    "CHF",
+    "MYR",
+    "SGD",
+    "JPY",
+    "CNY",
+    "INR",
+    "AUD",
+    "NZD",
+    "CAD",
+    "HKD",
+    "THB",
+    "IDR",
+    "PHP",
+    "VND",
+    "KRW",
+    "TWD",
+    "SEK",
+    "NOK",
+    "DKK",
+    "PLN",
+    "CZK",
+    "HUF",
+    "BRL",
+    "MXN",
+    "ZAR",
+    "TRY",
+    "AED",
+]
 _CURRENCY = rf"(?:{'|'.join(_CODES)}|R\$|S\$|US\$|RM|[€£$¥₹])"
 _AMOUNT = re.compile(
     rf"(?P<before>{_CURRENCY})?\s?(?P<minus>[-−(])?\s?(?P<before2>{_CURRENCY})?\s?"
@@ -67,7 +96,7 @@ def number(text: str) -> Decimal | None:
     last = max(digits.rfind("."), digits.rfind(","))
     if last >= 0:
         whole, fraction = re.sub(r"[.,]", "", digits[:last]), digits[last + 1 :]
-        grouped = len(fraction) == 3 and 1 <= len(whole) and whole.lstrip("0") != ""
+        grouped = len(fraction) == 3 and len(whole) >= 1 and whole.lstrip("0") != ""
         digits = whole + fraction if grouped else f"{whole or '0'}.{fraction}"
     return Decimal(digits) if re.fullmatch(r"\d+(\.\d+)?", digits) and len(digits) < 16 else None
 
