@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from partage.client.wire import ModelInfo
 from partage.clock import Clock
 from partage.domain import Message
-from partage.errors import ModelNotFound, PartageError
+from partage.errors import ModelNotFound, PartageError, Unsupported
 from partage.rag import compose
 from partage.rag.compose import Candidate
 from partage.rag.hub import Hub
@@ -165,12 +165,15 @@ class Answers:
     # ---- which model -------------------------------------------------------------------------------------------
 
     async def _choose(self, name: str | None) -> ModelInfo:
-        models = [model for model in await self._hub.models() if model.can_chat]
+        models = await self._hub.models()
         if name is not None:
             named = next((model for model in models if model.name in {name, f"{name}:latest"}), None)
             if named is None:
                 raise ModelNotFound(name)
+            if not named.can_chat:
+                raise Unsupported(f"{name} cannot chat; name a chat model, or none")
             return named
+        models = [model for model in models if model.can_chat]
         if not models:
             raise PartageError("the hub has no chat model; get one: partage pull smollm2:135m")
         return max(models, key=lambda model: (model.parameters or 0.0, model.size_bytes))

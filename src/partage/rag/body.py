@@ -30,7 +30,7 @@ DOCUMENT_BODY = {
 }
 
 
-async def document_of(request: Request) -> tuple[str, bytes]:
+async def document_of(request: Request) -> tuple[str, bytes | str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1) as form:
@@ -43,7 +43,7 @@ async def document_of(request: Request) -> tuple[str, bytes]:
             document = TextDocument.model_validate_json(await request.body())
         except ValidationError as error:
             raise InvalidRequest(named_fields((one["loc"], one["msg"]) for one in error.errors())) from error
-        return name_of(document.name), document.text.encode("utf-8", "replace")
+        return name_of(document.name), document.text
     raise InvalidRequest(f"content type {kind} is not read here: send JSON {{name, text}}, or a multipart `file`")
 
 

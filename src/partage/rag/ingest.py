@@ -52,9 +52,10 @@ class Ingest:
         self._now = now
         self._free = asyncio.Semaphore(settings.parallel_ingests)
 
-    async def add(self, name: str, content: bytes) -> AsyncGenerator[Step]:
+    async def add(self, name: str, content: bytes | str) -> AsyncGenerator[Step]:
         """Yield progress, last the document. Nothing is stored before the last step, then all of it is."""
-        content_hash = await asyncio.to_thread(_digest, content)
+        raw = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        content_hash = await asyncio.to_thread(_digest, raw)
         known = await self._store.find(name=name)
         if known is not None and known.content_hash == content_hash:
             yield Ingested(known, created=False)

@@ -83,14 +83,19 @@ def _page_texts(body: bytes) -> list[str]:
         raise PartageError(f"the document service's answer is not understood: {error}") from error
 
 
-async def read_pages(name: str, content: bytes, reader: PageReader, *, max_characters: int) -> tuple[list[str], str]:
-    """Return the pages' texts and the media type. Raises DocumentError, TooLarge and what the reader raises."""
-    media_type = media_type_of(name, content)
-    if media_type.startswith("text/"):
-        # A form feed ends a page in what comes from PDF converters.
-        pages = (await asyncio.to_thread(decoded, name, content)).split("\f")
-    else:
+async def read_pages(
+    name: str, content: bytes | str, reader: PageReader, *, max_characters: int
+) -> tuple[list[str], str]:
+    """Return the pages' texts and the media type. Raises DocumentError, TooLarge and what the reader raises.
+
+    What comes as a string is text, whatever its name says: "scan.pdf" may have been read elsewhere.
+    """
+    media_type = media_type_of(name, content) if isinstance(content, bytes) else text_type_of(name)
+    if isinstance(content, bytes) and not media_type.startswith("text/"):
         pages = await reader.pages(name, content, media_type)
+    else:
+        text = content if isinstance(content, str) else await asyncio.to_thread(decoded, name, content)
+        pages = text.split("\f")  # a form feed ends a page in what comes from PDF converters
     pages = [_clean(page) for page in pages]
     if not any(page.strip() for page in pages):
         raise DocumentUnreadable(f"{name} is empty: there is no text in it to find again")
@@ -113,7 +118,11 @@ def media_type_of(name: str, content: bytes) -> str:
     # Text needs no known suffix (README, notes.log), only to be text.
     if b"\0" in content[:65536] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UnsupportedDocument(f"{name} is not a kind of file that is read here; {SENT}")
-    return TEXT_TYPES.get(suffix) or "text/plain"
+    return text_type_of(name)
+
+
+def text_type_of(name: str) -> str:
+    return TEXT_TYPES.get(PurePath(name).suffix.lower()) or "text/plain"
 
 
 def _picture_type(content: bytes) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from partage.client.wire import ChatPiece, ModelInfo
 from partage.clock import FakeClock
 from partage.domain import JsonValue, Message
-from partage.errors import EngineCrashed, EngineTimedOut, ModelNotFound, PartageError
+from partage.errors import EngineCrashed, EngineTimedOut, ModelNotFound, PartageError, Unsupported
 from partage.rag.answer import Answer, Answers, Piece
 from partage.rag.chunk import chunk_pages
 from partage.rag.search import Found, Hit
@@ -176,6 +176,8 @@ async def test_model_the_caller_names_must_exist_and_is_used():
     answers, hub = asking(TINY, BIG, says="You have 30 days.")
     with pytest.raises(ModelNotFound, match="nobody"):
         await answer_of(answers, "nobody")
+    with pytest.raises(Unsupported, match="cannot chat"):
+        await answer_of(answers, "all-minilm:22m")
     await answer_of(answers, "tiny:135m")
     assert hub.asked[0][0] == "tiny:135m"
     _, answer = await answer_of(answers, "big")

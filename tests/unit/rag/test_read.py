@@ -11,7 +11,7 @@ class TwoPages:
         return [f"{name} {media_type}", ""]
 
 
-async def read(name: str, content: bytes, max_characters: int = 1000) -> list[str]:
+async def read(name: str, content: bytes | str, max_characters: int = 1000) -> list[str]:
     pages, _ = await read_pages(name, content, TwoPages(), max_characters=max_characters)
     return pages
 
@@ -27,6 +27,10 @@ async def test_form_feed_ends_a_page_and_every_line_end_is_one_newline():
 
 async def test_what_is_more_than_text_goes_to_the_reader_of_pages():
     assert await read("a.pdf", b"%PDF-1.7") == ["a.pdf application/pdf", ""]
+
+
+async def test_string_is_text_whatever_its_name_says():
+    assert await read("scan.pdf", "page one\x0cpage two\ud800") == ["page one", "page two?"]
 
 
 async def test_document_without_any_text_is_refused():
