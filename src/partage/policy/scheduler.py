@@ -50,6 +50,9 @@ class Scheduler:
             self._take_turns()
         if state.reconsider_s is not None and state.reconsider_s <= now_s:
             self._room_changed = True
+        while state.retry and state.retry[0][0] <= now_s:  # the pause after a failed start is over
+            heapq.heappop(state.retry)
+            self._room_changed = True
         if self._room_changed:
             residency.load_pinned(state)
             swapping.seek_room(state)
@@ -278,7 +281,7 @@ class Scheduler:
             state.give_up[0][0] if state.give_up else _NEVER_S,
             state.expiry[0][0] if state.expiry else _NEVER_S,
             _NEVER_S if state.reconsider_s is None else state.reconsider_s,
-            self._retry_s(),
+            state.retry[0][0] if state.retry else _NEVER_S,
         )
         if state.thirsty:
             turn_s = turns.overdue_at_s(state)
@@ -287,12 +290,6 @@ class Scheduler:
         if due_s < _NEVER_S and (self._wake_s is None or due_s < self._wake_s):
             self._wake_s = due_s
             state.out.append(WakeAt(due_s))
-
-    def _retry_s(self) -> float:
-        retry = self.state.retry
-        while retry and retry[0][0] <= self.state.now_s:
-            heapq.heappop(retry)
-        return retry[0][0] if retry else _NEVER_S
 
 
 _NEVER_S = float("inf")

@@ -142,6 +142,11 @@ class House:
             self.hub.post(TimePassed())
         await self.time.advance(0)
 
+    def held(self) -> tuple[int, int]:
+        """(waiting, served) as the policy sees it."""
+        residents = self.hub.scheduler.residents_view()
+        return len(self.hub.scheduler.queue_view()), sum(one.serving for one in residents)
+
     def started(self) -> list[str]:
         return [engine.partition("#")[0] for engine, _ in self.engines]
 

@@ -95,8 +95,7 @@ async def test_an_answer_that_is_closed_before_its_first_read_gives_its_place_ba
     async with open_house() as house:
         await house.admit(CHAT).stream().aclose()
         await house.time.advance(5)
-        assert not house.hub.scheduler.state.queue
-        assert not house.hub.scheduler.state.serving
+        assert house.held() == (0, 0)
 
 
 async def test_a_client_that_leaves_while_served_stops_the_generation_and_frees_the_slot(open_house: OpenHouse):
@@ -108,7 +107,7 @@ async def test_a_client_that_leaves_while_served_stops_the_generation_and_frees_
         answer.cancel()
         await settle()
         assert engine.streaming == 0
-        assert not house.hub.scheduler.state.serving
+        assert house.held() == (0, 0)
         assert house.hub.stats.clients["someone"].cancelled == 1
 
 
@@ -118,7 +117,7 @@ async def test_a_reader_that_has_the_last_piece_holds_no_slot(open_house: OpenHo
         first = tasks.create_task(anext(stream))
         await house.time.advance(5)
         assert isinstance(await first, Vectors)
-        assert not house.hub.scheduler.state.serving
+        assert house.held() == (0, 0)
         await stream.aclose()
         assert house.hub.stats.clients["someone"].done == 1
 
@@ -184,7 +183,7 @@ async def test_loading_without_work_ends_when_the_model_is_ready(open_house: Ope
         done = await first
         assert isinstance(done, Done)
         assert done.finish_reason == "load"
-        assert not house.hub.scheduler.state.serving
+        assert house.held() == (0, 0)
 
 
 async def test_refusals_come_before_any_byte(open_house: OpenHouse):
