@@ -19,6 +19,13 @@ PLAIN_WIDTH = 150
 """Columns where the output is no terminal: a file has no width, and a table cut at 80 columns loses its numbers."""
 NOTHING = "-"
 QUOTED_CHARACTERS = 260
+STYLES = {
+    Verdict.EXACT: "green",
+    Verdict.WRONG: "bold red",
+    Verdict.MISSING: "yellow",
+    Verdict.INVENTED: "bold red",
+    Verdict.ABSENT: "dim",
+}
 
 
 def to_json(result: DemoResult) -> JsonObject:
@@ -38,6 +45,7 @@ def parts(result: DemoResult) -> Iterator[RenderableType]:
     yield clients(result)
     yield comparison(result)
     yield documents(result)
+    yield fields(result)
     if any(misread_rows(result)):
         yield misread(result)
     yield questions(result)
@@ -82,6 +90,10 @@ def clients(result: DemoResult) -> Table:
             _rate(client.tokens_per_s.p50 if client.tokens_per_s else None),
             str(client.output_tokens),
         )
+    if "documents" not in {client.name for client in result.clients}:
+        methods = dict.fromkeys(page.method for document in result.documents for page in document.pages)
+        read_by = " and ".join(method.replace("_", " ") for method in methods)
+        table.caption = f"documents asked no model: its pages were read by {read_by or 'nothing'}"
     return table
 
 
@@ -116,7 +128,7 @@ def documents(result: DemoResult) -> Table:
     pages = sum(len(document.pages) for document in result.documents)
     table = _table(
         f"Documents: {len(result.documents)} with {pages} pages in {seconds(result.documents_s)}, {result.indexed} files indexed",
-        "document", "kind", "read by", ">s/page", ">in all", ">exact", ">wrong", ">missing", "fields read",
+        "document", "kind", "read by", ">s/page", ">in all", ">exact", ">wrong", ">missing",
     )  # fmt: skip
     for document in result.documents:
         read_by = ", ".join(dict.fromkeys(page.method.replace("_", " ") for page in document.pages))
@@ -129,7 +141,6 @@ def documents(result: DemoResult) -> Table:
             str(document.count(Verdict.EXACT)),
             _alarm(document.count(Verdict.WRONG, Verdict.INVENTED)),
             _alarm(document.count(Verdict.MISSING)),
-            _fields(document),
         )
     shares = (
         (name, exact_share(result.documents, scanned=scanned)) for name, scanned in (("text", False), ("scanned", True))
@@ -138,6 +149,10 @@ def documents(result: DemoResult) -> Table:
         f"{name} {NOTHING if share is None else f'{share:.1%}'}" for name, share in shares
     )
     return table
+
+
+def fields(result: DemoResult) -> RenderableType:
+    return Group(Text("Fields read", style="bold"), *(_fields(document) for document in result.documents), Text())
 
 
 def misread_rows(result: DemoResult) -> Iterator[tuple[str, str, str, str, str]]:
@@ -242,9 +257,13 @@ def _failed(turns: tuple[Turn, ...]) -> int:
 
 
 def _fields(document: DocumentOutcome) -> Text:
+    line = Text.assemble("  ", (document.name, "bold"))
     if document.error is not None:
-        return Text(document.error, style="red")
-    return Text("; ".join(_value(field.read) for field in document.fields if field.read is not None))
+        return line.append(f"  {document.error}", "red")
+    for field in document.fields:
+        if field.read is not None:
+            line.append(f"  {field.field} ", "dim").append(str(field.read), STYLES[field.verdict])
+    return line
 
 
 def _value(value: str | float | None) -> str:

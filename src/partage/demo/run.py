@@ -21,8 +21,10 @@ from partage.demo.status import Status, all_residents, peak_bytes, read_status
 from partage.demo.talk import SCRIPT, converse
 from partage.errors import ModelNotFound, PartageError
 
-DOCUMENTS_AT_ONCE = 4
-"""More than the document service works on at a time, so that it never waits for the demo."""
+DOCUMENTS_AT_ONCE = 3
+"""More than the document service works on at a time, so that it never waits for the demo; not so many that they queue."""
+PAUSE_S = 0.4
+"""Between an answer in the chat and the next question: people read, and models that are never idle prove nothing."""
 SAMPLE_EVERY_S = 0.5
 
 
@@ -124,6 +126,7 @@ class Demo:
         async for turn in converse(self._stack.hub, model, self._clock):
             turns.append(turn)
             self._on_step(Step("chat alone", len(turns), len(SCRIPT)))
+            await self._stack.sleep(PAUSE_S)
         return tuple(turns)
 
     async def _talk_beside(self, model: str) -> None:
@@ -133,7 +136,8 @@ class Demo:
                 while not self._all_read.is_set() and (turn := await anext(turns, None)) is not None:
                     self._beside.append(turn)
                     if turn.error is not None:
-                        return  # a hub that fails would be asked again at once, for ever
+                        return  # one failure is enough to fail the run
+                    await self._stack.sleep(PAUSE_S)
 
     # ---- documents ---------------------------------------------------------------------------------------------
 
@@ -142,7 +146,8 @@ class Demo:
         at_once = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
         async with asyncio.TaskGroup() as indexing:
             async with asyncio.TaskGroup() as reading:
-                for sample in self._samples:
+                # What has a text layer is read in no time and should not stand in line behind scans.
+                for sample in sorted(self._samples, key=lambda sample: sample.kind != "text"):
                     reading.create_task(self._read_document(sample, at_once, indexing))
             self._documents_s = self._clock.now_s() - start_s
             self._all_read.set()
@@ -167,8 +172,9 @@ class Demo:
     # ---- questions ---------------------------------------------------------------------------------------------
 
     async def _index_knowledge(self) -> None:
-        for path in self._knowledge:
-            await self._index(path.name, self._stack.rag.add_file(path))
+        async with asyncio.TaskGroup() as indexing:
+            for path in self._knowledge:
+                indexing.create_task(self._index(path.name, self._stack.rag.add_file(path)))
 
     async def _index(self, name: str, adding: Awaitable[None]) -> None:
         try:

@@ -129,8 +129,8 @@ class FakeRag:
         return f"It says: {asked.fact}.", (Citation(asked.document, asked.page, asked.fact),)
 
 
-async def never(_seconds: float) -> None:
-    await asyncio.Event().wait()
+async def at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
 
 
 async def run(
@@ -148,7 +148,7 @@ async def run(
         rag=rag or FakeRag(),
         chat_model=model,
         clock=hub.clock,
-        sleep=never,
+        sleep=at_once,
     )
     steps: list[Step] = []
     return await Demo(stack, SAMPLES, KNOWLEDGE, steps.append).run(), steps
@@ -211,7 +211,7 @@ async def test_hub_without_a_chat_model_is_told_at_once():
 async def test_documents_are_sent_a_few_at_a_time():
     documents = FakeDocuments()
     await run(documents=documents)
-    assert documents.most_at_once == 4
+    assert documents.most_at_once == 3
 
 
 async def test_document_that_cannot_be_read_is_reported_and_the_others_go_on():
@@ -232,7 +232,7 @@ async def test_file_that_is_not_indexed_does_not_hold_its_questions_back():
     assert [question.cited for question in result.questions] == [question.document != MANUAL for question in QUESTIONS]
 
 
-async def test_chat_that_fails_beside_documents_is_not_asked_for_ever():
+async def test_chat_that_fails_beside_documents_is_not_asked_again():
     result, _ = await run(hub=FakeHub(FakeClock(), fails=True))
     assert len(result.chat_beside) == 1
     assert len(result.chat_alone) == len(SCRIPT)
