@@ -12,7 +12,7 @@ from partage.domain import Output, Work
 from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
 from partage.engine.spec import RemoteSpec
-from partage.errors import EngineError, EngineStartFailed
+from partage.errors import EngineStartFailed, PartageError
 
 
 class Adopted(ABC):
@@ -33,8 +33,10 @@ class Adopted(ABC):
                 await self.connection.open()
                 size = await self.load()
         except TimeoutError as error:
+            await self.connection.close()
             raise EngineStartFailed(f"{where} was not ready after {self.spec.start_timeout_s:g} s") from error
-        except EngineError as error:
+        except PartageError as error:
+            await self.connection.close()
             raise EngineStartFailed(f"{where}: {error}") from error
         if self._left.is_set():
             raise EngineStartFailed(f"{where} was left while it started")
@@ -51,7 +53,7 @@ class Adopted(ABC):
         self._left.set()
         try:
             # What it keeps in its memory is its own affair when it does not answer.
-            with contextlib.suppress(EngineError, TimeoutError):
+            with contextlib.suppress(PartageError, TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self.unload()
         finally:

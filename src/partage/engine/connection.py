@@ -41,11 +41,12 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        # A kept connection holds one of the child's HTTP threads while it is idle; opening a unix socket costs 0.1 ms.
-        connector = (
+        # Each request has its own connection. A kept one holds one of the child's few HTTP threads while it is idle, and
+        # a server may close it just as the next request is on its way: a POST that is lost so cannot be repeated safely.
+        connector: aiohttp.BaseConnector = (
             aiohttp.UnixConnector(self._socket_path, limit=0, force_close=True)
             if self._socket_path
-            else aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)  # under the 5 s after which many servers close
+            else aiohttp.TCPConnector(limit=0, force_close=True)
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=self._idle_timeout_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)

@@ -176,8 +176,7 @@ class LlamaCpp:
         gpus = 0
         for device in self._spec.devices:
             if device == HOST:
-                memory = psutil.Process(child.pid).memory_info()
-                size = memory.rss - memory.shared + buffer_bytes(buffers, "CPU_Mapped")
+                size = own_bytes(child.pid) + buffer_bytes(buffers, "CPU_Mapped")
                 size += buffer_bytes(buffers, "CPU", "compute") + self._spec.settings.prompt_cache_bytes
             else:
                 size = buffer_bytes(buffers, f"CUDA{gpus}") + self._spec.gpu_overhead_bytes
@@ -197,6 +196,15 @@ async def poll_health(connection: Connection, child: Child) -> None:
             return
     await child.wait_gone()
     raise EngineStartFailed
+
+
+def own_bytes(pid: int) -> int:
+    """Pages in memory that no file can give back. Raises EngineCrashed when the process is gone."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error as error:
+        raise EngineCrashed("it ended when it was just ready") from error
+    return memory.rss - memory.shared
 
 
 @contextlib.contextmanager

@@ -46,18 +46,25 @@ class _Running(msgspec.Struct):
 
 
 class OllamaRemote(Adopted):
+    _keep_alive_path = "/api/generate"
+
     async def load(self) -> int:
-        order: JsonObject = {**self._order(), "stream": False}
         try:
-            await self.connection.post("/api/generate", order)
+            await self._keep(_FOR_EVER)
         except Unsupported:  # an embedding model does not generate
-            await self.connection.post("/api/embed", {**self._order(), "input": "."})
+            self._keep_alive_path = "/api/embed"
+            await self._keep(_FOR_EVER)
         running = decode(await self.connection.get("/api/ps"), _Running)
         names = {self.spec.model, f"{self.spec.model}:latest"}
         return next((held.size_vram or held.size for held in running.models if {held.name, held.model} & names), 0)
 
     async def unload(self) -> None:
-        await self.connection.post("/api/generate", {"model": self.spec.model, "keep_alive": 0, "stream": False})
+        await self._keep(0)
+
+    async def _keep(self, keep_alive: int) -> None:
+        """Ask for no work, only that the model stays or goes."""
+        nothing: JsonObject = {"prompt": "", "input": "", "stream": False, "keep_alive": keep_alive}
+        await self.connection.post(self._keep_alive_path, {**self._order(), **nothing})
 
     def stream(self, work: Work) -> AsyncGenerator[Output, None]:
         match work:
