@@ -1,4 +1,4 @@
-"""The command `partage`: one file per group of commands, each registered here."""
+"""The command `partage`: one file per group of commands, imported when one of its commands is called."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import typer
 
 from partage import __version__
 
-GROUPS = ("services", "demo", "models", "engines", "documents", "rag", "simulate")
+GROUPS = {
+    "services": ("up", "hub", "documents", "rag"),
+    "demo": ("demo",),
+    "models": ("pull", "ls", "show", "rm"),
+    "engines": ("ps", "load", "unload"),
+    "documents": ("process",),
+    "rag": ("ingest", "ask"),
+    "simulate": ("simulate",),
+    "deploy": ("lint", "compose", "plan", "health"),
+}
+"""Module in this room -> its commands. `partage lint` must not pay for what `partage rag` imports."""
 
 
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"partage {__version__}")
-        raise typer.Exit
-
-
-def build() -> typer.Typer:
+def build(called: str = "") -> typer.Typer:
+    """The application with the group of the called command, or with all of them (for --help)."""
     app = typer.Typer(
         name="partage",
         help="Let many AI services share one or a few GPUs.",
@@ -28,19 +33,25 @@ def build() -> typer.Typer:
     )
 
     @app.callback()
-    def options(  # pyright: ignore[reportUnusedFunction] registered by the decorator
+    def options(
         version: bool = typer.Option(
             False, "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ) -> None:
         pass
 
-    for group in GROUPS:
-        module = importlib.import_module(f"partage.cli.{group}")
-        module.register(app)
+    wanted = [group for group, commands in GROUPS.items() if called in commands] or list(GROUPS)
+    for group in wanted:
+        importlib.import_module(f"partage.cli.{group}").register(app)
     return app
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"partage {__version__}")
+        raise typer.Exit
 
 
 def run() -> None:
     """The console script."""
-    build()(args=sys.argv[1:])
+    build(sys.argv[1] if len(sys.argv) > 1 else "")(args=sys.argv[1:], prog_name="partage")
