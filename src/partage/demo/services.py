@@ -19,6 +19,9 @@ from partage.errors import EngineError, EngineTimedOut, ServiceUnreachable
 
 T = TypeVar("T")
 
+CALL_TIMEOUT_S = 300.0
+"""Longer than the service's own, for a machine that is busy with other things."""
+
 
 class ReadPage(msgspec.Struct, frozen=True):
     number: int
@@ -78,7 +81,7 @@ class HttpDocuments:
 
     async def process(self, path: Path) -> Processed:
         """Read one file by the schema `rma`. Raises PartageError."""
-        return await self._http.post_file("/process", path, Processed, schema="rma")
+        return await self._http.post_file("/process", path, Processed, schema="rma", timeout_s=str(CALL_TIMEOUT_S))
 
 
 class HttpRag:
@@ -142,7 +145,9 @@ class Http:
 
 
 @asynccontextmanager
-async def open_http(name: str, url: str, *, key: str | None, timeout_s: float) -> AsyncGenerator[Http]:
+async def open_http(
+    name: str, url: str, *, key: str | None, timeout_s: float = CALL_TIMEOUT_S + 10
+) -> AsyncGenerator[Http]:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:

@@ -15,8 +15,6 @@ from partage.demo.services import DocumentService, HttpDocuments, HttpRag, RagSe
 from partage.demo.talk import ChatModel
 from partage.domain import JsonObject
 
-CALL_TIMEOUT_S = 300.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
@@ -61,11 +59,9 @@ async def open_stack(endpoints: Endpoints) -> AsyncGenerator[Stack]:
         hub = await held.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.chat_key))
         admin = await held.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.admin_key))
         documents = await held.enter_async_context(
-            open_http("document", endpoints.documents_url, key=endpoints.documents_key, timeout_s=CALL_TIMEOUT_S)
+            open_http("document", endpoints.documents_url, key=endpoints.documents_key)
         )
-        rag = await held.enter_async_context(
-            open_http("RAG", endpoints.rag_url, key=endpoints.rag_key, timeout_s=CALL_TIMEOUT_S)
-        )
+        rag = await held.enter_async_context(open_http("RAG", endpoints.rag_url, key=endpoints.rag_key))
         yield Stack(
             hub=hub, admin=admin, documents=HttpDocuments(documents), rag=HttpRag(rag), chat_model=endpoints.chat_model
         )
