@@ -26,6 +26,7 @@ PartageError
 │   ├── UnsupportedDocument      not a kind of file we read                                      415
 │   └── DocumentUnreadable       encrypted, corrupt, or too large to render                      422
 ├── StoreError                 the model store cannot be read or written                     500
+├── UnreadableFile             a compose file, .env or Dockerfile cannot be read: carries the place
 ├── ModelFileError             a GGUF or safetensors file is truncated, hostile or unknown       422
 ├── PullError                  a model could not be fetched                                      502
 │   ├── DigestMismatch           what arrived is not what was promised                           502
@@ -166,6 +167,15 @@ class UnsupportedDocument(DocumentError):
 
 class DocumentUnreadable(DocumentError):
     """The document cannot be read."""
+
+
+class UnreadableFile(PartageError):
+    """The file cannot be read."""
+
+    def __init__(self, message: str | None = None, *, line: int = 1, column: int = 1) -> None:
+        self.line = line
+        self.column = column
+        super().__init__(message)
 
 
 class ModelFileError(PartageError):
