@@ -53,7 +53,7 @@ async def read_all(scans: list[Path], cache: Path, workers: int) -> dict[str, Pa
         if not kept.exists():
             reply = await pool.call(ReadPage(str(scan.resolve()), Kind.JPEG, 1))
             assert isinstance(reply, Read)
-            kept.write_bytes(msgspec.json.encode(reply.page))
+            kept.write_bytes(msgspec.json.encode(reply.page))  # noqa: ASYNC240 a bench may wait for its disk
         pages[scan.stem] = msgspec.json.decode(kept.read_bytes(), type=Page)
 
     async with ReaderPool(settings) as pool, asyncio.TaskGroup() as tasks:

@@ -7,6 +7,7 @@ Measured on 1,122 receipt lines: taking a space from 5 % up raises the spaces fo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ def decode(probabilities: NDArray[np.float32], characters: list[str], *, space: 
 
     def close() -> None:
         if word:
-            text = "".join(characters[best[column]] for column in word)
+            text = unconfused("".join(characters[best[column]] for column in word))
             confidence = float(np.mean([probabilities[column, best[column]] for column in word]))
             words.append(Glyphs(text, word[0], word[-1], confidence))
             word.clear()
@@ -55,6 +56,12 @@ def decode(probabilities: NDArray[np.float32], characters: list[str], *, space: 
         word.append(column)
     close()
     return words
+
+
+def unconfused(word: str) -> str:
+    """Put right what can only be the other of two letters that look alike: "BIk" for "Blk", "29O" for "290"."""
+    word = re.sub(r"(?<=[A-Z])I(?=[a-z])", "l", word)
+    return re.sub(r"^\W*\d+[\dO]*\W*$", lambda match: match[0].replace("O", "0"), word)
 
 
 def _in_number(left: str, right: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,7 +18,7 @@ _FORMATS = {Kind.PNG: ("PNG",), Kind.JPEG: ("JPEG", "MPO"), Kind.TIFF: ("TIFF",)
 
 
 @contextmanager
-def opened(path: str, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
+def opened(path: str, kind: Kind, limits: Limits) -> Generator[Image.Image]:
     # Only the one decoder that the content asks for: a TIFF never reaches Pillow's PSD or EPS code.
     Image.MAX_IMAGE_PIXELS = limits.image_pixels
     try:

@@ -77,7 +77,7 @@ class Job:
         at = after
         while True:
             async with self.changed:
-                await self.changed.wait_for(lambda: len(self.events) > at or self.record.state.final)
+                await self.changed.wait_for(lambda seen=at: len(self.events) > seen or self.record.state.final)
             while at < len(self.events):
                 at += 1
                 yield at, self.events[at - 1]
@@ -168,7 +168,7 @@ class Jobs:
 
     async def _run(self, job: Job) -> None:
         record = job.record
-        loop_now = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
 
         def progress(event: JsonObject) -> None:
             job.events.append(event)
@@ -178,9 +178,9 @@ class Jobs:
             async with self._slots:
                 record.state = State.RUNNING
                 progress({"event": "running"})
-                started = loop_now.time()
+                started = loop.time()
                 record.result = await self._work(record.order, self.uploads / record.order.upload, progress)
-                log.info("job %s: %s done in %.1f s", record.id, record.order.name, loop_now.time() - started)
+                log.info("job %s: %s done in %.1f s", record.id, record.order.name, loop.time() - started)
             await self._finish(job, State.DONE)
         except asyncio.CancelledError:
             if not record.state.final and not self._stopping:
@@ -201,7 +201,10 @@ class Jobs:
         record.state, record.finished_at = state, self._now().isoformat()
         self._save(record)
         (self.uploads / record.order.upload).unlink(missing_ok=True)
-        job.events.append({"event": state.value} | ({"error": record.error} if record.error else {}))
+        event: JsonObject = {"event": state.value}
+        if record.error is not None:
+            event["error"] = record.error
+        job.events.append(event)
         await _notify(job)
 
     def _save(self, record: Record) -> None:

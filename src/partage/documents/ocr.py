@@ -83,7 +83,7 @@ class Recogniser:
 
     def _is_upside_down(self, image: Picture, quads: Quads) -> bool:
         """Compare both ways on the three longest lines, but only where the upright reading is poor."""
-        longest = sorted(quads, key=lambda quad: -float(np.linalg.norm(quad[1] - quad[0])))[:3]
+        longest = quads[np.argsort(_sides(quads)[0])[-3:]]
         crops = [get_rotate_crop_image(image, quad.copy()) for quad in longest]
         upright = np.mean([_confidence(self._recognise(crop)) for crop in crops])
         if upright >= UNSURE:

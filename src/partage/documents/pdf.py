@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from statistics import median
 
@@ -26,7 +26,7 @@ SEGMENT_GAP = 1.0
 
 
 @contextmanager
-def opened(path: str) -> Iterator[pdfium.PdfDocument]:
+def opened(path: str) -> Generator[pdfium.PdfDocument]:
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
@@ -40,7 +40,7 @@ def opened(path: str) -> Iterator[pdfium.PdfDocument]:
 
 
 @contextmanager
-def page_of(document: pdfium.PdfDocument, number: int) -> Iterator[pdfium.PdfPage]:
+def page_of(document: pdfium.PdfDocument, number: int) -> Generator[pdfium.PdfPage]:
     try:
         page = document[number - 1]
     except (pdfium.PdfiumError, IndexError) as error:
@@ -78,7 +78,7 @@ def render(page: pdfium.PdfPage, number: int, limits: Limits) -> NDArray[np.uint
     if scale * 72 < LEAST_DPI:
         size = f"{width / 72 * 2.54:.0f} x {height / 72 * 2.54:.0f} cm"
         raise DocumentUnreadable(f"page {number} is too large to render ({size}); split or scale it down")
-    bitmap = page.render(scale=scale, rev_byteorder=True)
+    bitmap = page.render(scale=scale, rev_byteorder=True)  # pyright: ignore[reportArgumentType] its default 1 hides that it is a float
     try:
         return np.ascontiguousarray(bitmap.to_numpy()[..., :3])
     finally:

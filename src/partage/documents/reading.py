@@ -91,54 +91,43 @@ def _count(path: str, kind: Kind, limits: Limits) -> int:
 
 def _read(call: ReadPage, limits: Limits) -> Page:
     started = time.perf_counter()
-    if call.kind is Kind.PDF:
-        with pdf.opened(call.path) as document, pdf.page_of(document, call.number) as page:
-            segments = pdf.text_segments(page)
-            if pdf.is_good(segments):
-                width, height = page.get_size()
-                return _page(call.number, width, height, Unit.POINT, ReadBy.TEXT_LAYER, segments, started)
+    page = _from_text_layer(call) if call.kind is Kind.PDF else None
+    page = page or _from_pixels(call, limits)
+    return replace(page, text=text(page), seconds=round(time.perf_counter() - started, 3))
+
+
+def _from_text_layer(call: ReadPage) -> Page | None:
+    with pdf.opened(call.path) as document, pdf.page_of(document, call.number) as page:
+        segments = pdf.text_segments(page)
+        width, height = page.get_size()
+    if not pdf.is_good(segments):
+        return None
+    return Page(
+        number=call.number,
+        width=width,
+        height=height,
+        unit=Unit.POINT,
+        read_by=ReadBy.TEXT_LAYER,
+        segments=segments,
+    )
+
+
+def _from_pixels(call: ReadPage, limits: Limits) -> Page:
     picture, width, height, unit = _pixels(call.path, call.kind, call.number, limits)
     reading = recogniser().read(picture)
     scale = width / picture.shape[1]
     if reading.turned_degrees in (90, 270):
         width, height = height, width
-    segments = tuple(_scaled(segment, scale) for segment in reading.segments)
-    return _page(
-        call.number,
-        width,
-        height,
-        unit,
-        ReadBy.OCR,
-        segments,
-        started,
-        skew=reading.skew_rad,
-        turned=reading.turned_degrees,
-    )
-
-
-def _page(
-    number: int,
-    width: float,
-    height: float,
-    unit: Unit,
-    read_by: ReadBy,
-    segments: tuple[Segment, ...],
-    started: float,
-    *,
-    skew: float = 0.0,
-    turned: int = 0,
-) -> Page:
-    page = Page(
-        number=number,
+    return Page(
+        number=call.number,
         width=width,
         height=height,
         unit=unit,
-        read_by=read_by,
-        segments=segments,
-        skew_rad=skew,
-        turned_degrees=turned,
+        read_by=ReadBy.OCR,
+        segments=tuple(_scaled(segment, scale) for segment in reading.segments),
+        skew_rad=reading.skew_rad,
+        turned_degrees=reading.turned_degrees,
     )
-    return replace(page, text=text(page), seconds=round(time.perf_counter() - started, 3))
 
 
 def _pixels(path: str, kind: Kind, number: int, limits: Limits) -> tuple[NDArray[np.uint8], float, float, Unit]:

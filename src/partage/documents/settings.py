@@ -20,8 +20,8 @@ class Limits:
     """Of one page as it is given to the recogniser; larger ones are scaled down."""
     page_s: float = 90.0
     """Reading one page may take so long; then its process is killed."""
-    memory_bytes: int = 6 * 1024 * MIB
-    """Address space of one reading process (about 3 GiB of it are libraries and thread stacks)."""
+    memory_bytes: int = 4 * 1024 * MIB
+    """Address space of one reading process; an ordinary scan takes 1.4 GiB of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,9 +52,9 @@ _CODES = [
 ]
 _CURRENCY = rf"(?:{'|'.join(_CODES)}|R\$|S\$|US\$|RM|[€£$¥₹])"
 _AMOUNT = re.compile(
-    rf"(?P<before>{_CURRENCY})?\s?(?P<minus>[-−(])?\s?(?P<before2>{_CURRENCY})?\s?"
-    r"(?P<number>\d{1,3}(?:[.,'’ ]\d{3})+(?:[.,]\s?\d{2})?(?!\d)|\d+[.,]\s?\d{2}(?!\d)|\d+(?:[.,]\d+)?|[.,]\d{2}(?!\d))"
-    rf"(?P<dash>[,.][-–—]{{1,2}})?(?P<paren>\))?\s?(?P<after>{_CURRENCY}(?![A-Za-z]))?(?P<percent>\s?%)?",
+    rf"(?P<before>{_CURRENCY})?\s?(?P<minus>[-\u2212(])?\s?(?P<before2>{_CURRENCY})?\s?"
+    r"(?P<number>\d{1,3}(?:[.,'\u2019 ]\d{3})+(?:[.,]\s?\d{2})?(?!\d)|\d+[.,]\s?\d{2}(?!\d)|\d+(?:[.,]\d+)?|[.,]\d{2}(?!\d))"
+    rf"(?P<dash>[,.][-\u2013\u2014]{{1,2}})?(?P<paren>\))?\s?(?P<after>{_CURRENCY}(?![A-Za-z]))?(?P<percent>\s?%)?",
     re.IGNORECASE,
 )
 
@@ -92,7 +92,7 @@ def amounts_in(text: str) -> Iterator[AmountSpan]:
 
 def number(text: str) -> Decimal | None:
     """The last separator is the decimal one, unless three digits follow it: "1.234" is a thousand and more."""
-    digits = re.sub(r"[\s'’]", "", text)
+    digits = re.sub(r"[\s'\u2019]", "", text)
     last = max(digits.rfind("."), digits.rfind(","))
     if last >= 0:
         whole, fraction = re.sub(r"[.,]", "", digits[:last]), digits[last + 1 :]

@@ -87,7 +87,7 @@ def _money(text: str, _: bool) -> _Span | None:  # noqa: FBT001
 
 def _integer(text: str, _: bool) -> _Span | None:  # noqa: FBT001
     match = re.match(
-        r"\W*(\d{1,6})(?:[.,]0+)?\s?(?:x|pcs?\.?|st(?:ü|u)ck|stk\.?|units?|ea|×)?\W*(?:\s|$)", text, re.IGNORECASE
+        r"\W*(\d{1,6})(?:[.,]0+)?\s?(?:x|pcs?\.?|st(?:ü|u)ck|stk\.?|units?|ea|\u00d7)?\W*(?:\s|$)", text, re.IGNORECASE
     )
     return None if match is None else (int(match[1]), match.start(1), match.end(1))
 

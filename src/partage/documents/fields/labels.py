@@ -124,7 +124,7 @@ class LabelIndex:
             text = " ".join(word.text for word in words[first:last])
             if any(word.text.endswith(":") for word in words[first : last - 1]):
                 continue
-            colon = text.endswith((":", "#", "：")) or (last < len(words) and words[last].text[:1] in ":#：")
+            colon = text.endswith((":", "#", "\uff1a")) or (last < len(words) and words[last].text[:1] in ":#\uff1a")
             likeness, meanings = self._meaning(plain(text))
             # In mid-sentence only a colon, or an identifier right behind, makes a word a label.
             if meanings and (first == 0 or colon or (last < len(words) and is_identifier(words[last].text))):
@@ -155,7 +155,7 @@ class LabelIndex:
             (at for at in range(label.last, len(words)) if (label.row_at, label.segment_at, at) in self._at), len(words)
         )
         value = words[label.last : end]
-        while value and not re.search(r"\w", value[0].text) and value[0].text[0] in ":#-–.：|":
+        while value and not re.search(r"\w", value[0].text) and value[0].text[0] in ":#-\u2013.\uff1a|":
             value = value[1:]
         if value:
             worth = 0.97 if label.colon else 0.8
@@ -171,7 +171,7 @@ class LabelIndex:
             after = after[1:]
         if after and not self._is_label(label.row_at, after[0][0]):
             words = after[0][1].words
-            while words and re.fullmatch(r"[:#：.]+", words[0].text):
+            while words and re.fullmatch(r"[:#\uff1a.]+", words[0].text):
                 words = words[1:]
             if words:
                 yield Spot(label, row.page, words, label.row_at, (0.96 if label.colon else 0.93) * label.likeness)

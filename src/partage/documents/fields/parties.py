@@ -10,10 +10,13 @@ from partage.documents.fields.found import Found, Sheet, from_words
 from partage.documents.layout import Row
 from partage.documents.page import Word
 
+_SURE_FORM = (
+    r"\b(?:s[do0]?n\W{0,2}\s?[bd8]h[do0]|[s5]/b|sb(?=\s*(?:\(|$))|bhd|berhad|ltd|limited|inc|incorporated|llc|llp|plt|plc|pty|pte|pvt|"
+    r"corp(?:oration)?|gmbh|mbh|ohg|s\.?a\.?r\.?l|s\.?r\.?l|s\.?p\.?a|a/s|aps)\b"
+)
+# Two letters that are words elsewhere ("kg" weighs, "sa" may be anything) count at the end of a name only.
 LEGAL_FORM = re.compile(
-    r"\b(?:s(?:d|o)n\W{0,2}\s?[bd]h[do]|s/b|sb(?=\s?\()|bhd|berhad|ltd|limited|inc|incorporated|llc|llp|plc|corp(?:oration)?|pty|gmbh|"
-    r"mbh|ag|kg|ohg|e\.?\s?k|ug|se|s\.?a\.?r\.?l|s\.?r\.?l|s\.?p\.?a|b\.?v|n\.?v|a/s|aps|oy|ab|pte|pvt|k\.?k|s\.?a)\b",
-    re.IGNORECASE,
+    rf"{_SURE_FORM}|(?<=[\w.]\s)(?:ag|kg|e\.\s?k|ug|se|s\.a|b\.?v|n\.?v|oy|ab|k\.k)\.?$", re.IGNORECASE
 )
 _TRADE = re.compile(
     r"\b(?:enterprise|trading|restaurant|restoran|resto|caf[eé]|bistro|hardware|mart|store|shop|stationery|pharmacy|supermarket|market|"
@@ -23,8 +26,9 @@ _TRADE = re.compile(
     re.IGNORECASE,
 )
 _TITLE = re.compile(
-    r"tax\s*inv|invoice|receipt|cash (?:sale|bill|memo)|credit note|debit note|adjustment note|delivery|order|rechnung|quittung|"
-    r"bon\b|beleg|lieferschein|gutschrift|statement|form|r\.?m\.?a\b|return|rücksend|guest check|duplicate|\bcopy\b|reprint",
+    r"tax\s*inv|invoice|receipt|\b(?:cash (?:sale|bill|memo)|credit note|debit note|adjustment note|delivery (?:note|order)|order|"
+    r"rechnung|quittung|bon|beleg|lieferschein|gutschrift|statement|form|r\.?m\.?a|return|rücksend\w*|guest check|duplicate|copy|"
+    r"reprint)\b",
     re.IGNORECASE,
 )
 _REGISTRATION = re.compile(
@@ -42,6 +46,7 @@ _IDENTITY = re.compile(
     r"\bgst\b|\bco\W{0,2}\s?(?:reg|no)\b|\bust-?id|^\W*[a-z]{0,3}\d{5,}\s?-?\s?[a-z]?\W*$",
     re.IGNORECASE,
 )
+_NOT_ISSUER = re.compile(r"thank|shopping|bill to|sold to|customer|owned by|formerly|known as|@|www\\.", re.IGNORECASE)
 _CHATTER = re.compile(
     r"thank|welcome|shopping|\btq\b|cashier|counter|operator|table|served|owned by|formerly|known as|page \d|\bdate\b|\btime\b|"
     r"customer|bill to|sold to|ship to|attn|qty|item|description|price|amount|\btotal\b|open|hours|danke|willkommen",
@@ -57,6 +62,9 @@ _STREET = re.compile(
 _POSTCODE = re.compile(
     r"(?<![\d/-])\d{5}(?![\d/])|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b|\b[A-Z]{2} \d{5}\b|\b\d{4} [A-Z]{2}\b|\b\d{6}\b"
 )
+_HOUSE = re.compile(r"(?:(?:no|lot|b[l1i]k|unit|suite|p\.?t)\b|#?\d+[\w-]*,?\s)(?=.*[A-Za-z]{3})", re.IGNORECASE)
+_PRICE = re.compile(r"\b\d+\.\d{2}\s?[A-Z]{0,3}$")
+_COLON = re.compile(r"^(?!.*\b(?:no|lot)\b).*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,9 @@ def company(sheet: Sheet) -> Found | None:
     legal = LEGAL_FORM.search(line.text)
     if before is not None and legal and _is_rest_of_name(line, before, legal.start()):
         words = (*before.row.words, *words)
-    return from_words(line.row.page, words, " ".join(word.text for word in words), _join(words), min(0.95, score))
+    return from_words(
+        line.row.page, words, " ".join(word.text for word in words), _legal_forms_mended(_join(words)), min(0.95, score)
+    )
 
 
 def address(sheet: Sheet) -> Found | None:
@@ -146,12 +156,14 @@ def _looks_like_name(line: _Line) -> bool:
     text = line.name
     letters = sum(character.isalpha() for character in text)
     digits = sum(character.isdigit() for character in text)
-    if letters < 3 or digits > letters or any(pattern.search(text) for pattern in (_REACH, _CHATTER)):
+    if letters < 3 or digits > letters or _NOT_ISSUER.search(text):
         return False
     if LEGAL_FORM.search(text):
         return True
     return not (
-        _TITLE.search(text)
+        _REACH.search(text)
+        or _CHATTER.search(text)
+        or _TITLE.search(text)
         or _IDENTITY.search(text)
         or re.match(r"\d{4,6}\s", text)
         or any(True for _ in dates_in(text))
@@ -188,10 +200,9 @@ def _is_rest_of_name(line: _Line, before: _Line, legal_at: int) -> bool:
 
 
 def _without_registration(row: Row) -> tuple[Word, ...]:
-    legal = None
-    for legal in LEGAL_FORM.finditer(row.text):
-        pass
-    from_ = legal.end() if legal else len(row.text) // 3
+    forms = list(LEGAL_FORM.finditer(row.text))
+    legal = forms[-1] if forms else None
+    from_ = forms[0].end() if forms else len(row.text) // 3
     match = _REGISTRATION.search(row.text, from_)
     words = row.words
     if match is None or match.start() == 0:
@@ -216,45 +227,34 @@ def _cut_last(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
 
 
 def _address_score(line: _Line, run: list[_Line], name: Found | None) -> float:
-    """How much a line reads like part of an address; what ends every address is negative."""
+    """How much a line reads like part of an address, given those before it; what ends every address is negative."""
     text = line.text.strip()
-    if name is not None and _is_at(line, name):
+    if _ends_address(text) or (name is not None and _is_at(line, name)):
         return -5.0
-    if any(pattern.search(text) for pattern in (_REACH, _IDENTITY)) or any(True for _ in dates_in(text)):
-        return -5.0
-    if len(text) < 3 or (_TITLE.search(text) and not _STREET.search(text)):
-        return -5.0
-    if re.search(r"^(?!.*\b(?:no|lot)\b).*:|\b\d+[.,]\d{2}\b", text, re.IGNORECASE):
-        return -5.0
-    if LEGAL_FORM.search(re.sub(r"\bkg\b|\bs\.?a\b|\bse\b|\bag\b", "", text, flags=re.IGNORECASE)):
-        return -3.0
-    if text.startswith("(") and text.endswith(")"):
-        return -3.0
-    score = 0.0
-    if _STREET.search(text):
-        score += 1.5
-    if _POSTCODE.search(text):
-        score += 2.0
-    if re.match(r"(?:no|lot|b[l1i]k|unit|suite|p\.?t)\b|#?\d+[\w-]*,?\s", text, re.IGNORECASE) and re.search(
-        r"[A-Za-z]{3}", text
-    ):
-        score += 1.0
-    if text.endswith(","):
-        score += 0.7
-    if text.count(",") > 1:
-        score += 0.5
-    if run:
-        previous = run[-1].row
-        gap = line.row.box.top - previous.box.bottom
-        if line.at - run[-1].at > 2 or gap > 1.5 * previous.height or not _same_column(previous, line.row):
-            return -1.0
-        if previous.text.rstrip().endswith((",", "-", "&")):
-            score += 2.0
-        elif not (previous.text.rstrip().endswith(".") or _has_postcode(run) or _CHATTER.search(text)):
-            score += 0.5
-    elif _CHATTER.search(text):
+    score = 1.5 * bool(_STREET.search(text)) + 2.0 * bool(_POSTCODE.search(text)) + 0.5 * (text.count(",") > 1)
+    score += 1.0 * bool(_HOUSE.match(text)) + 0.7 * text.endswith(",")
+    if not run:
+        return -1.0 if _CHATTER.search(text) else score
+    previous = run[-1].row
+    gap = line.row.box.top - previous.box.bottom
+    if line.at - run[-1].at > 2 or gap > 1.5 * previous.height or not _same_column(previous, line.row):
         return -1.0
+    if previous.text.rstrip().endswith((",", "-", "&")) or re.search(r"\b\d{5}$", previous.text):
+        score += 2.0
+    elif not (previous.text.rstrip().endswith(".") or _has_postcode(run) or _CHATTER.search(text)):
+        score += 0.5
     return score
+
+
+def _ends_address(text: str) -> bool:
+    return (
+        len(text) < 3
+        or any(pattern.search(text) for pattern in (_REACH, _IDENTITY, _PRICE, _COLON))
+        or any(True for _ in dates_in(text))
+        or (_TITLE.search(text) is not None and not _STREET.search(text))
+        or re.search(_SURE_FORM, text, re.IGNORECASE) is not None
+        or (text.startswith("(") and text.endswith(")"))
+    )
 
 
 def _has_postcode(run: list[_Line]) -> bool:
@@ -268,6 +268,13 @@ def _is_at(line: _Line, name: Found) -> bool:
 def _same_column(above: Row, below: Row) -> bool:
     shared = min(above.box.right, below.box.right) - max(above.box.left, below.box.left)
     return shared > 0.3 * min(above.box.width, below.box.width)
+
+
+def _legal_forms_mended(name: str) -> str:
+    """Put right the one or two letters that recognisers confuse in the words every such name ends with."""
+    name = re.sub(r"\bS[O0D]?N(?=\W{0,2}\s?[BD8]H[DO0]\b)", "SDN", name)
+    name = re.sub(r"(?<=\bSDN)(\W{0,2}\s?)[BD8]H[DO0]\b", r"\1BHD", name)
+    return re.sub(r"\b5/B\b", "S/B", name)
 
 
 def _join(words: tuple[Word, ...]) -> str:

@@ -119,7 +119,7 @@ def _faded_point(text: str) -> Iterator[AmountSpan]:
     """An amount at the end of a row whose decimal point was too faint: "10 00"."""
     match = re.search(r"(?<![\d.,])(\d{1,4}) (\d{2})$", text.rstrip())
     if match is not None:
-        yield AmountSpan(Decimal(f"{match[1]}.{match[2]}"), None, True, *match.span())
+        yield AmountSpan(Decimal(f"{match[1]}.{match[2]}"), None, exact=True, start=match.start(), end=match.end())
 
 
 def tax(sheet: Sheet) -> Found | None:
