@@ -27,8 +27,10 @@ Vector: TypeAlias = Sequence[float]
 Schema: TypeAlias = Any  # pyarrow ships no types
 
 TABLE = "chunks"
-# New rows are found at once, but by scanning: every so many changes they are folded into the index.
-CHANGES_PER_TIDY = 20
+# New rows are found by their words at once, but by scanning, which was measured to take 1.3 s at 100,000 rows
+# against 10 ms by index: so many are folded into the index together. A change counts like rows, for its files.
+ROWS_PER_TIDY = 2000
+ROWS_PER_CHANGE = 100
 KEEP_VERSIONS = timedelta(hours=1)  # a query that began on an older version may still read it
 
 DOCUMENT_FIELDS = ("document_id", "name", "media_type", "content_hash", "added_at", "page_count", "chunk_count")
@@ -80,7 +82,7 @@ class Store:
         self._database = database
         self._table = table
         self._writing = asyncio.Lock()
-        self._changes = 0
+        self._untidy_rows = 0
 
     @classmethod
     async def open(cls, directory: Path) -> Store:
@@ -108,7 +110,7 @@ class Store:
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             others = merge.when_not_matched_by_source_delete(f"name = {_quoted(document.name)}")
             await others.execute(pa.Table.from_pylist(rows, schema=await table.schema()))
-            await self._tidy(table)
+            await self._changed(len(rows))
 
     async def delete(self, document_id: str) -> bool:
         async with self._writing:
@@ -118,7 +120,7 @@ class Store:
             known = await self._table.count_rows(where) > 0
             if known:
                 await self._table.delete(where)
-                await self._tidy(self._table)
+                await self._changed(0)
             return known
 
     async def check_model(self, model: str) -> None:
@@ -144,10 +146,16 @@ class Store:
                 f" {made_with}, or move that directory away and ingest the documents again"
             )
 
-    async def _tidy(self, table: lancedb.AsyncTable) -> None:
-        self._changes += 1
-        if self._changes % CHANGES_PER_TIDY == 0:
-            await table.optimize(cleanup_older_than=KEEP_VERSIONS)
+    async def _changed(self, rows: int) -> None:
+        self._untidy_rows += rows + ROWS_PER_CHANGE
+        if self._untidy_rows >= ROWS_PER_TIDY:
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """Fold new rows into the index of words, join small files, drop versions that nobody reads any more."""
+        if self._table is not None:
+            await self._table.optimize(cleanup_older_than=KEEP_VERSIONS)
+            self._untidy_rows = 0
 
     # ---- questions ---------------------------------------------------------------------------------------------
 
@@ -169,9 +177,9 @@ class Store:
     async def nearest(self, vector: Vector, limit: int, only: Only = EVERYWHERE) -> list[Passage]:
         if self._table is None:
             return []
-        # Every vector is compared: 100,000 of them take less than the embedding of the question.
+        # Every vector is compared, which needs no index to be kept: bench/rag_latency.py tells how long that takes.
         query = self._table.query().nearest_to(list(vector)).distance_type("cosine").bypass_vector_index()
-        return await _passages(query, limit, only)
+        return await _passages(query, "_distance", limit, only)
 
     async def with_words(self, question: str, limit: int, only: Only = EVERYWHERE) -> list[Passage]:
         """Full text, best first (BM25)."""
@@ -180,18 +188,18 @@ class Store:
             return []
         columns = [language.value for language in Language]
         match = MultiMatchQuery(words, columns, boosts=None, operator=FullTextOperator.OR)
-        return await _passages(self._table.query().nearest_to_text(match), limit, only)
+        return await _passages(self._table.query().nearest_to_text(match), "_score", limit, only)
 
     async def _select(self, where: str, fields: Sequence[str]) -> list[Row]:
         return [] if self._table is None else await self._table.query().where(where).select(list(fields)).to_list()
 
 
-async def _passages(query: AsyncVectorQuery | AsyncFTSQuery, limit: int, only: Only) -> list[Passage]:
+async def _passages(query: AsyncVectorQuery | AsyncFTSQuery, rank: str, limit: int, only: Only) -> list[Passage]:
     if where := _where(only):
         query = query.where(where)
     return [
         Passage(document=row["name"], **{name: row[name] for name in CHUNK_FIELDS if name != "name"})
-        for row in await query.select(list(CHUNK_FIELDS)).limit(limit).to_list()
+        for row in await query.select([*CHUNK_FIELDS, rank]).limit(limit).to_list()
     ]
 
 
