@@ -47,6 +47,7 @@ def test_threads_are_exactly_those_given():
     words = arguments(SPEC, "/s", "/k")
     assert option(words, "--threads") == option(words, "--threads-batch") == "2"
     assert environment(SPEC)["OMP_THREAD_LIMIT"] == "2"
+    assert int(environment(SPEC)["GOMP_SPINCOUNT"]) < 10_000
 
 
 def test_key_is_not_on_the_command_line():

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+pytestmark = pytest.mark.live
+
+TETHER = (sys.executable, "-m", "partage.worker.tether")
+
+
+def test_tether_becomes_the_command_with_the_environment_it_was_given():
+    command = ("sh", "-c", 'echo "$COLOUR $0"', "word")
+    done = subprocess.run(
+        [*TETHER, str(os.getpid()), "COLOUR=a=b", "--", *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "a=b word\n"
+
+
+def test_tether_to_a_parent_that_is_gone_runs_nothing():
+    done = subprocess.run([*TETHER, "1", "--", "echo", "ran"], check=False, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the hub is gone" in done.stderr
+
+
+def test_worker_of_a_hub_that_is_gone_loads_nothing():
+    orders = msgspec.json.encode({"parent_pid": 1, "environment": {}, "parameters": {"model.path": "/nowhere"}})
+    done = subprocess.run(
+        [sys.executable, "-m", "partage.worker"], input=orders, check=False, capture_output=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"the hub is gone" in done.stderr
