@@ -30,7 +30,7 @@ from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, Engine
 LONGEST_SOCKET_PATH = 107
 HEALTH_POLL_S = 0.01
 LAST_WORDS_S = 1.0
-TAIL_LINES_IN_MESSAGES = 8
+LOG_LINES_IN_MESSAGES = 8
 
 
 class LlamaCpp:
@@ -148,7 +148,7 @@ class LlamaCpp:
         if self._child is None:
             return EngineStartFailed(f"{name} could not be started: {error}")
         log = self._child.log
-        message = f"{name} did not start: {log.reason()}" + indented(log.tail())
+        message = f"{name} did not start: {log.reason()}" + indented(log.complaints())
         killed = self._child.returncode == -signal.SIGKILL  # not by us: most likely by the kernel, for memory
         return EngineOutOfMemory(message) if log.out_of_memory or killed else EngineStartFailed(message)
 
@@ -160,7 +160,7 @@ class LlamaCpp:
         except TimeoutError:
             return f"{self._spec.id}: {what}"
         how = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
-        return f"{self._spec.id}: {what} ({how})" + indented(self._child.log.tail())
+        return f"{self._spec.id}: {what} ({how})" + indented(self._child.log.complaints())
 
     def _measured_bytes(self, child: Child) -> tuple[tuple[DeviceId, int], ...]:
         """Weigh it, per device of the spec.
@@ -216,5 +216,5 @@ def private_directory(parent: str) -> Generator[Path]:
         yield Path(path)
 
 
-def indented(tail: Sequence[str]) -> str:
-    return "".join(f"\n  {line}" for line in tail[-TAIL_LINES_IN_MESSAGES:])
+def indented(lines: Sequence[str]) -> str:
+    return "".join(f"\n  {line}" for line in lines[-LOG_LINES_IN_MESSAGES:])

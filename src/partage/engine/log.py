@@ -50,12 +50,15 @@ class Log:
         rest = self._unfinished.decode(errors="replace").rstrip()
         return (*self._tail, rest) if rest else tuple(self._tail)
 
+    def complaints(self) -> list[str]:
+        """Return the last errors, as their level says; where no line has a level, those that read like errors."""
+        errors = [line for line in self.tail() if (level := _LEVEL.match(line)) and level[1] == "E"]
+        return errors or [line for line in self.tail() if not _LEVEL.match(line) and _COMPLAINT.search(line)]
+
     def reason(self) -> str:
-        """Find the line that best says why it ended: the first error, else the first complaint, else the last line."""
+        """Find the line that best says why it ended: the first complaint, else the last line."""
         tail = self.tail() or ("it wrote nothing",)
-        errors = [line for line in tail if (level := _LEVEL.match(line)) and level[1] == "E"]
-        complaints = [line for line in tail if not _LEVEL.match(line) and _COMPLAINT.search(line)]
-        return _LEVEL.sub("", (errors or complaints or tail[-1:])[0])
+        return _LEVEL.sub("", (self.complaints() or tail[-1:])[0])
 
 
 def buffer_bytes(buffers: Iterable[tuple[str, str, int]], backend: str, *parts: str) -> int:
