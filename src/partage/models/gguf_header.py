@@ -4,7 +4,7 @@ Bounded: the header is read through windows of the file, counts are checked agai
 before anything is made of them, and long arrays (the vocabulary) are stepped over; read_array() fetches one.
 No mmap: a file that shrinks while it is mapped would kill the process.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+Format: docs/gguf.md of the ggml project (versions 2 and 3, little-endian).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads safetensors files: a length, a JSON table, and the raw numbers. Bounded, for the file may be hostile.
 
-Format: https://huggingface.co/docs/safetensors (8 bytes little-endian header length, JSON, data).
+Format: README of the safetensors project (8 bytes little-endian header length, JSON, data).
 """
 
 from __future__ import annotations
