@@ -40,7 +40,15 @@ from partage.engine.base import Engine, Loaded
 from partage.engine.launch import parameters
 from partage.engine.registry import make_engine
 from partage.engine.spec import EngineSpec, LaunchSpec, RemoteSpec
-from partage.errors import ContextTooLong, EngineCrashed, EngineStartFailed, EngineTimedOut, InvalidRequest, Unsupported
+from partage.errors import (
+    ContextTooLong,
+    EngineCrashed,
+    EngineOutOfMemory,
+    EngineStartFailed,
+    EngineTimedOut,
+    InvalidRequest,
+    Unsupported,
+)
 from partage.models.store import Store
 
 pytestmark = pytest.mark.live
@@ -261,6 +269,14 @@ async def test_llama_server_that_knows_an_option_less_fails_with_its_own_words(c
     path.write_text('#!/bin/sh\necho "error: invalid argument: --fit" >&2\nexit 1\n')
     path.chmod(0o700)
     with pytest.raises(EngineStartFailed, match="invalid argument: --fit"):
+        await make_engine(replace(chat_spec, llama_server=str(path))).start()
+
+
+async def test_out_of_memory_while_loading_is_an_error_of_its_own(chat_spec: LaunchSpec, tmp_path: Path):
+    path = tmp_path / "small-machine"
+    path.write_text('#!/bin/sh\necho "E alloc: cudaMalloc failed: out of memory" >&2\nexit 1\n')
+    path.chmod(0o700)
+    with pytest.raises(EngineOutOfMemory, match="cudaMalloc failed"):
         await make_engine(replace(chat_spec, llama_server=str(path))).start()
 
 
