@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from partage.api.admission import can_chat, request_of
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s, nanoseconds
 from partage.api.exchange import Exchange
@@ -19,7 +20,6 @@ from partage.api.ollama_wire import (
 )
 from partage.api.options import OLLAMA_DEFAULTS, options_of, top_logprobs_of
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.requests import can_chat, request_of
 from partage.api.streaming import Answer, stream_answer, whole_answer
 from partage.domain import ChatWork, CompletionWork, EmbedWork, Message, Model, Request, Sampling, Work
 from partage.errors import Unsupported

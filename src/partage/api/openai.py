@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from partage.api.admission import request_of
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s
 from partage.api.exchange import Exchange
@@ -21,7 +22,6 @@ from partage.api.openai_wire import (
 )
 from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logprobs_of
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.requests import request_of
 from partage.api.streaming import stream_answer, whole_answer
 from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, Model, Work
 from partage.errors import InvalidRequest, Unsupported

@@ -62,10 +62,8 @@ async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, sile
                         continue
                     case _:
                         assert_never(output)
-                if not exchange.started:
-                    await _start(exchange, frames)
                 if chunk:
-                    await exchange.write(chunk)
+                    await _write(exchange, frames, chunk)
         companion.cancel()
     await exchange.finish()
 
@@ -131,8 +129,10 @@ def _joined(known: ToolCall, piece: ToolCall) -> ToolCall:
     return ToolCall(id=known.id or piece.id, name=known.name or piece.name, arguments=known.arguments + piece.arguments)
 
 
-async def _start(exchange: Exchange, frames: Frames) -> None:
-    await exchange.start(frames.content_type, SSE_HEADERS if frames.content_type is SSE else None)
+async def _write(exchange: Exchange, frames: Frames, chunk: bytes) -> None:
+    if not exchange.started:
+        await exchange.start(frames.content_type, SSE_HEADERS if frames.content_type is SSE else None)
+    await exchange.write(chunk)
 
 
 async def _break_silence(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
@@ -144,9 +144,7 @@ async def _break_silence(exchange: Exchange, ticket: Ticket, frames: Frames, sil
                 await _listen(exchange)
         except TimeoutError:
             if exchange.writes == writes:
-                if not exchange.started:
-                    await _start(exchange, frames)
-                await exchange.write(frames.silence(ticket.position()))
+                await _write(exchange, frames, frames.silence(ticket.position()))
 
 
 async def _listen(exchange: Exchange) -> None:
