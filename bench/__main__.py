@@ -6,13 +6,13 @@ import importlib
 import sys
 from pathlib import Path
 
-NEEDS_ARGUMENTS = {"receipts"}
-"""Benches that want a directory: `python -m bench.receipts DIR`."""
+NOT_ALONE = {"receipts", "live_hub"}
+"""Wants a directory (`python -m bench.receipts DIR`), or is only a part of others."""
 
 
 def main() -> None:
     every = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-    names = sys.argv[1:] or [name for name in every if name not in NEEDS_ARGUMENTS]
+    names = sys.argv[1:] or [name for name in every if name not in NOT_ALONE]
     sys.argv = sys.argv[:1]
     for name in names:
         module = importlib.import_module(f"bench.{name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -46,20 +46,26 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
         hub = build_hub(config, store, journal)
 
-        async def pulled(name: str) -> AsyncGenerator[PullProgress, None]:
-            async with aclosing(pull(store, name)) as steps:
-                async for step in steps:
-                    yield PullProgress(
-                        status=step.status,
-                        digest=step.digest,
-                        total_bytes=step.total_bytes,
-                        completed_bytes=step.completed_bytes,
-                    )
-
-        app = create_app(Desk(hub, pulled), api_settings(config))
+        app = create_app(Desk(hub, pulling(store)), api_settings(config))
         async with hub.running(), watch_devices(hub):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
+
+
+def pulling(store: Store) -> Callable[[str], AsyncGenerator[PullProgress, None]]:
+    """The store's pull as the API wants it."""
+
+    async def pulled(name: str) -> AsyncGenerator[PullProgress, None]:
+        async with aclosing(pull(store, name)) as steps:
+            async for step in steps:
+                yield PullProgress(
+                    status=step.status,
+                    digest=step.digest,
+                    total_bytes=step.total_bytes,
+                    completed_bytes=step.completed_bytes,
+                )
+
+    return pulled
 
 
 def build_hub(config: Config, store: Store, journal: Journal | None = None) -> Hub:

@@ -1,0 +1,1 @@
+"""Commands that measure the claims of the README; `make bench` runs them all."""
