@@ -121,7 +121,7 @@ class Answers:
             [text async for text in self._chat(model, compose.tiny_prompt(question, quotes), TINY_TOKENS, deadline_s)]
         )
         sentence = compose.first_sentence(said)
-        if not compose.trusted(sentence, quotes):
+        if not compose.trusted(sentence, question, quotes):
             yield _quoting(quotes, hits, model=model)
             return
         yield Piece(f"\n\n{sentence}")

@@ -45,13 +45,14 @@ class DocumentService:
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=5))
+        # The service is told how long to try, and given a little more to say that it was not enough.
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s + 10, sock_connect=5))
 
     async def close(self) -> None:
         await self._session.close()
 
     async def pages(self, name: str, content: bytes, media_type: str) -> list[str]:
-        form = aiohttp.FormData()
+        form = aiohttp.FormData({"timeout_s": f"{self._timeout_s:g}"})
         form.add_field("file", io.BytesIO(content), filename=name, content_type=media_type)
         try:
             async with self._session.post(f"{self._url}/process", data=form) as reply:
