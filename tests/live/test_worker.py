@@ -21,7 +21,7 @@ def test_tether_becomes_the_command_with_the_environment_it_was_given():
         text=True,
         timeout=30,
     )
-    assert done.stdout == "a=b word\n"
+    assert (done.stdout, done.stderr) == ("", "a=b word\n")
 
 
 def test_tether_to_a_parent_that_is_gone_runs_nothing():

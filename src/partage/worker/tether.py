@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> None:
     tie_to(int(parent_pid))
     environment = {name: value for name, _, value in (setting.partition("=") for setting in settings)}
     os.environ.update(environment)  # noqa: TID251 (set for the child, not read)
+    os.dup2(2, 1)  # whatever the command prints is log
     try:
         os.execvp(command[0], command)  # noqa: S606 (no shell is meant)
     except OSError as error:
