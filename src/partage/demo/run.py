@@ -94,7 +94,10 @@ class Demo:
                 tasks.create_task(self._ask_questions())
             watch.cancel()
         await self._look()
-        await self._stack.rag.remove(self._names)
+        try:
+            await self._stack.rag.remove(self._names)
+        except PartageError as error:
+            self._errors.append(f"the index was not cleaned up: {error.message}")
         last = self._seen[-1] if self._seen else Status()
         return DemoResult(
             seconds=self._clock.now_s() - start_s,

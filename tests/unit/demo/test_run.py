@@ -18,7 +18,7 @@ from partage.demo.services import Processed, ReadField, ReadPage
 from partage.demo.stack import Stack
 from partage.demo.talk import SCRIPT
 from partage.domain import JsonObject, JsonValue, Message, Usage
-from partage.errors import DocumentUnreadable, EngineCrashed, EngineError, ModelNotFound
+from partage.errors import DocumentUnreadable, EngineCrashed, EngineError, ModelNotFound, ServiceUnreachable
 
 KNOWLEDGE = [Path(POLICY), Path(MANUAL)]
 
@@ -244,3 +244,18 @@ async def test_index_is_left_with_the_users_own_documents_only():
     result, _ = await run(rag=rag)
     assert result.indexed == len(SAMPLES) + len(KNOWLEDGE)
     assert rag.indexed == {"the user's own.md"}
+
+
+async def test_rag_service_that_dies_in_the_run_costs_no_more_than_its_part():
+    class Dying(FakeRag):
+        removals = 0
+
+        async def remove(self, names: Collection[str]) -> None:
+            self.removals += 1
+            if self.removals > 1:
+                raise ServiceUnreachable
+
+    result, _ = await run(rag=Dying())
+    assert len(result.documents) == len(SAMPLES)
+    [problem] = result.problems
+    assert problem.startswith("the index was not cleaned up")
