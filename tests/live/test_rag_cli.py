@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
 
-from partage.rag.app import create_app
 from partage.rag.settings import RagSettings
 
+sys.path.insert(0, str(Path(__file__).parent))
+from rag_service import FakeHub, rag_over, served
+
 pytestmark = pytest.mark.live
-
-
-async def embed(request: Request) -> Response:
-    """Letters counted: enough to be deterministic; the words do the finding."""
-    inputs: list[str] = (await request.json())["input"]
-    return JSONResponse({"embeddings": [[text.count(letter) + 1 for letter in "abcdefghij"] for text in inputs]})
-
-
-async def no_models(_: Request) -> Response:
-    return JSONResponse({"models": []})
-
-
-@asynccontextmanager
-async def served(app: ASGIApp) -> AsyncGenerator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1))
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(server.serve(sockets=[listener]))
-            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers no event
-                await asyncio.sleep(0.01)
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                server.should_exit = True
 
 
 async def partage(home: Path, *arguments: str | Path) -> tuple[int, str, str]:
@@ -65,28 +33,29 @@ async def test_files_are_taken_in_and_questions_answered_with_exit_codes_that_me
     policy, odd = tmp_path / "policy [1].md", tmp_path / "odd.pdf"
     policy.write_text("Goods may be sent back within 30 days of delivery.", encoding="utf-8")
     odd.write_bytes(b"not a PDF")
-    hub = Starlette(routes=[Route("/api/tags", no_models), Route("/api/embed", embed, methods=["POST"])])
-    async with served(hub) as hub_url:
-        settings = RagSettings(data_dir=tmp_path / "rag", hub_url=hub_url)
-        async with served(create_app(settings)) as url:
-            code, out, err = await partage(tmp_path, "ingest", policy, odd, "--url", url)
-            assert (code, err) == (1, "")
-            assert "policy [1].md: 1 pages, 1 chunks" in out
-            assert "not what its name says" in out
-            code, out, _ = await partage(tmp_path, "ingest", policy, "--url", url, "--json")
-            assert (code, json.loads(out)[0]["created"]) == (0, False)
+    async with (
+        served(FakeHub().app()) as hub_url,
+        rag_over(RagSettings(data_dir=tmp_path / "rag", hub_url=hub_url)) as rag,
+    ):
+        url = rag.url
+        code, out, err = await partage(tmp_path, "ingest", policy, odd, "--url", url)
+        assert (code, err) == (1, "")
+        assert "policy [1].md: 1 pages, 1 chunks" in out
+        assert "not what its name says" in out
+        code, out, _ = await partage(tmp_path, "ingest", policy, "--url", url, "--json")
+        assert (code, json.loads(out)[0]["created"]) == (0, False)
 
-            code, out, err = await partage(tmp_path, "ask", "When may goods be sent back?", "--url", url)
-            assert (code, err) == (0, "")
-            assert "Goods may be sent back within 30 days of delivery. [1]" in out
-            assert "0-50" in out
-            code, out, _ = await partage(tmp_path, "ask", "When may goods be sent back?", "--url", url, "--json")
-            assert (code, json.loads(out)["citations"][0]["span"]) == (0, [0, 50])
-            answers = await partage(tmp_path, "ask", "goods?", "--url", url, "--model", "nobody")
-            assert (answers[0], answers[2]) == (
-                1,
-                "partage: model 'nobody' not found, try pulling it first: partage pull nobody\n",
-            )
+        code, out, err = await partage(tmp_path, "ask", "When may goods be sent back?", "--url", url)
+        assert (code, err) == (0, "")
+        assert "Goods may be sent back within 30 days of delivery. [1]" in out
+        assert "0-50" in out
+        code, out, _ = await partage(tmp_path, "ask", "When may goods be sent back?", "--url", url, "--json")
+        assert (code, json.loads(out)["citations"][0]["span"]) == (0, [0, 50])
+        answers = await partage(tmp_path, "ask", "goods?", "--url", url, "--model", "nobody")
+        assert (answers[0], answers[2]) == (
+            1,
+            "partage: model 'nobody' not found, try pulling it first: partage pull nobody\n",
+        )
     code, _, err = await partage(tmp_path, "ask", "anything", "--url", url)
     assert code == 1
     assert "start it with `partage up`" in err
