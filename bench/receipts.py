@@ -51,9 +51,9 @@ async def read_all(scans: list[Path], cache: Path, workers: int) -> dict[str, Pa
     async def read(scan: Path) -> None:
         kept = cache / f"{scan.stem}.json"
         if not kept.exists():
-            reply = await pool.call(ReadPage(str(scan.resolve()), Kind.JPEG, 1))
+            reply = await pool.call(ReadPage(str(scan), Kind.JPEG, 1))
             assert isinstance(reply, Read)
-            kept.write_bytes(msgspec.json.encode(reply.page))  # noqa: ASYNC240 a bench may wait for its disk
+            kept.write_bytes(msgspec.json.encode(reply.page))
         pages[scan.stem] = msgspec.json.decode(kept.read_bytes(), type=Page)
 
     async with ReaderPool(settings) as pool, asyncio.TaskGroup() as tasks:
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep what was recognised here, for work on the rules")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    scans = sorted(scan for scan in arguments.directory.glob("*.jpg") if scan.with_suffix(".json").exists())
+    scans = sorted(scan for scan in arguments.directory.resolve().glob("*.jpg") if scan.with_suffix(".json").exists())
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache or Path(scratch)
         cache.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -57,8 +57,8 @@ class Record(msgspec.Struct, kw_only=True):
     state: State = State.QUEUED
     created_at: str = ""
     finished_at: str | None = None
-    result: JsonObject | None = None
-    error: JsonObject | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any, TypeAlias
 
 import cv2
@@ -21,8 +22,10 @@ from partage.documents.page import Box, Segment, Word
 Picture: TypeAlias = NDArray[np.uint8]
 Quads: TypeAlias = NDArray[np.float32]
 
-DETECT_SIDE = 2000
-"""The detector sees no more than so many pixels on the longer side; lines are cut from the full picture."""
+DETECT_SIDE = 1280
+"""What the detector sees, in pixels on the longer side; lines are cut from the full picture. Measured: as exact as with
+2000, at a third of the time."""
+MOST_ENLARGED = 1.5
 UNSURE = 0.85
 LEAST_CONFIDENCE = 0.5
 
@@ -44,6 +47,8 @@ class Recogniser:
             params={
                 "Global.log_level": "critical",
                 "Global.use_cls": False,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": DETECT_SIDE,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
@@ -72,10 +77,8 @@ class Recogniser:
 
     def _detect(self, image: Picture) -> Quads:
         height, width = image.shape[:2]
-        scale = min(1.0, DETECT_SIDE / max(height, width))
-        small = image
-        if scale < 1:
-            small = cv2.resize(image, (max(32, round(width * scale)), max(32, round(height * scale))))
+        scale = min(MOST_ENLARGED, DETECT_SIDE / max(height, width))
+        small = cv2.resize(image, (max(32, round(width * scale)), max(32, round(height * scale))))
         found = self._detector(small).boxes
         if found is None or len(found) == 0:
             return np.zeros((0, 4, 2), dtype=np.float32)
@@ -85,10 +88,10 @@ class Recogniser:
         """Compare both ways on the three longest lines, but only where the upright reading is poor."""
         longest = quads[np.argsort(_sides(quads)[0])[-3:]]
         crops = [get_rotate_crop_image(image, quad.copy()) for quad in longest]
-        upright = np.mean([_confidence(self._recognise(crop)) for crop in crops])
+        upright = mean(_confidence(self._recognise(crop)) for crop in crops)
         if upright >= UNSURE:
             return False
-        return bool(np.mean([_confidence(self._recognise(crop[::-1, ::-1])) for crop in crops]) > upright + 0.05)
+        return mean(_confidence(self._recognise(crop[::-1, ::-1])) for crop in crops) > upright + 0.05
 
     def _recognise(self, crop: Picture) -> list[Glyphs]:
         ratio = max(1.0, crop.shape[1] / crop.shape[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -73,6 +73,6 @@ class HubReader:
             model, messages, format=schema, options={"temperature": 0, "num_predict": 1024}
         )
         try:
-            return msgspec.json.decode(answer.text, type=JsonObject)
+            return msgspec.json.decode(answer.text, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise EngineError(f"the vision model's answer is not JSON: {error}") from error

@@ -62,7 +62,10 @@ _STREET = re.compile(
 _POSTCODE = re.compile(
     r"(?<![\d/-])\d{5}(?![\d/])|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b|\b[A-Z]{2} \d{5}\b|\b\d{4} [A-Z]{2}\b|\b\d{6}\b"
 )
-_HOUSE = re.compile(r"(?:(?:no|lot|b[l1i]k|unit|suite|p\.?t)\b|#?\d+[\w-]*,?\s)(?=.*[A-Za-z]{3})", re.IGNORECASE)
+_HOUSE = re.compile(
+    r"(?:(?:no|lot|b[l1i]k|unit|suite|p\.?t)\b|#?\d+[\w-]*,?\s)(?=.*[A-Za-z]{3})|\D{4,}\s\d{1,4}\s?[a-z]?,?$",
+    re.IGNORECASE,
+)
 _PRICE = re.compile(r"\b\d+\.\d{2}\s?[A-Z]{0,3}$")
 _COLON = re.compile(r"^(?!.*\b(?:no|lot)\b).*:", re.IGNORECASE)
 
@@ -147,7 +150,9 @@ def _header(sheet: Sheet, *, beyond_title: bool = False) -> list[_Line]:
 def _without_specks(row: Row) -> Row:
     """Stamps and scribbles leave single characters at the end of a line, apart from it."""
     kept = list(row.segments)
-    while len(kept) > 1 and len(re.sub(r"\W", "", kept[-1].text)) < 2 and not kept[-2].text.endswith((",", "-")):
+    while len(kept) > 1 and len(re.sub(r"\W", "", kept[-1].text)) < 2:
+        if kept[-1].box.left - kept[-2].box.right < 0.8 * row.height:
+            break
         kept.pop()
     return Row(row.page, tuple(kept))
 
@@ -239,6 +244,8 @@ def _address_score(line: _Line, run: list[_Line], name: Found | None) -> float:
     gap = line.row.box.top - previous.box.bottom
     if line.at - run[-1].at > 2 or gap > 1.5 * previous.height or not _same_column(previous, line.row):
         return -1.0
+    if previous.text.endswith(".") and score < 1.5 and not text.endswith(","):
+        return -1.0  # a full stop ends the address, unless what follows is plainly more of it
     if previous.text.rstrip().endswith((",", "-", "&")) or re.search(r"\b\d{5}$", previous.text):
         score += 2.0
     elif not (previous.text.rstrip().endswith(".") or _has_postcode(run) or _CHATTER.search(text)):

@@ -59,11 +59,11 @@ def sender_email(sheet: Sheet) -> Found | None:
 
 
 def purchase_date(sheet: Sheet) -> Found | None:
-    return _date_after(sheet, _BOUGHT)
+    return _date_after(sheet, _BOUGHT, not_after=_SENT_BACK)
 
 
 def return_date(sheet: Sheet) -> Found | None:
-    return _date_after(sheet, _SENT_BACK)
+    return _date_after(sheet, _SENT_BACK, not_after=_BOUGHT)
 
 
 def refund(sheet: Sheet) -> Found | None:
@@ -85,8 +85,8 @@ def currency(sheet: Sheet) -> Found | None:
     return from_row(row, start, end, most, 0.9)
 
 
-def _date_after(sheet: Sheet, cue: re.Pattern[str]) -> Found | None:
-    """The first date in the same sentence behind the cue, with no other date between them."""
+def _date_after(sheet: Sheet, cue: re.Pattern[str], *, not_after: re.Pattern[str]) -> Found | None:
+    """The first date in the same sentence behind the cue, with no other date and no other cue between them."""
     month_first = is_month_first(sheet.text)
     for row, before in _with_line_before(sheet):
         last = 0
@@ -94,9 +94,13 @@ def _date_after(sheet: Sheet, cue: re.Pattern[str]) -> Found | None:
             lead = row.text[last : span.start] if last else before + " " + row.text[: span.start]
             last = span.end
             sentence = re.split(r"[.!?]\s", lead[-90:])[-1]
-            if cue.search(sentence):
+            if _last(cue, sentence) > _last(not_after, sentence):
                 return from_row(row, span.start, span.end, span.value.isoformat(), 0.75)
     return None
+
+
+def _last(cue: re.Pattern[str], text: str) -> int:
+    return max((match.start() for match in cue.finditer(text)), default=-1)
 
 
 def _with_line_before(sheet: Sheet) -> list[tuple[Row, str]]:

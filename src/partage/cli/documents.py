@@ -1,0 +1,153 @@
+"""The command process: documents through the document service, fields with their evidence out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import msgspec
+import typer
+import uvloop
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from partage.cli.terminal import FAILED, Json, console, errors, print_json
+from partage.client.problems import error_of
+from partage.config import load_config
+from partage.domain import JsonObject
+from partage.errors import EngineTimedOut, InvalidRequest, PartageError, ServiceUnreachable
+from partage.serve.services import documents_url
+
+
+def register(app: typer.Typer) -> None:
+    app.command("process")(process_command)
+
+
+def process_command(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="PDF, PNG, JPEG, TIFF or WebP.")
+    ],
+    schema: Annotated[
+        str | None, typer.Option(help="rma, invoice, receipt, or a file with a JSON Schema. Default: text only.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Vision model for scanned pages. Default: the service's.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Where the document service is. Default: the configured one.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each file.")] = 120.0,
+    as_json: Json = False,
+) -> None:
+    """Read documents: their pages' text and, with a schema, fields with page and confidence.
+
+    Exit code 1 when a file could not be read; the others are read all the same.
+    """
+    with errors():
+        fields = {"schema": _schema(schema), "model": model}
+        form = {name: value for name, value in fields.items() if value}
+        outcomes = uvloop.run(_process(url or documents_url(load_config()), files, form, timeout, quiet=as_json))
+    if as_json:
+        print_json(list(outcomes))
+    else:
+        for outcome in outcomes:
+            _show(outcome)
+    if any("error" in outcome for outcome in outcomes):
+        raise typer.Exit(FAILED)
+
+
+def _schema(given: str | None) -> str | None:
+    """A built-in name as it is, a file's content otherwise."""
+    if given is None or not Path(given).is_file():
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the schema file {given} cannot be read: {error}") from error
+
+
+async def _process(
+    url: str, files: Sequence[Path], form: dict[str, str], timeout_s: float, *, quiet: bool
+) -> list[JsonObject]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    outcomes: list[JsonObject] = []
+    async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)) as session:
+        with Progress(*columns, console=console(), transient=True, disable=quiet) as progress:
+            for file in files:
+                bar = progress.add_task(file.name, total=None)
+                try:
+                    outcomes.append(await _one(session, file, form, timeout_s, progress, bar))
+                except ServiceUnreachable:
+                    raise
+                except PartageError as error:
+                    outcomes.append({"file": str(file), "error": error.message})
+                progress.remove_task(bar)
+    return outcomes
+
+
+async def _one(
+    session: aiohttp.ClientSession, file: Path, form: dict[str, str], timeout_s: float, progress: Progress, bar: TaskID
+) -> JsonObject:
+    data = aiohttp.FormData(form)
+    data.add_field("file", io.BytesIO(await asyncio.to_thread(file.read_bytes)), filename=file.name)
+    async with _sent(session, "POST", "/jobs", data) as reply:
+        job: Any = await reply.json()
+    try:
+        async with asyncio.timeout(timeout_s), _sent(session, "GET", f"/jobs/{job['id']}/events") as events:
+            async for line in events.content:
+                if line.startswith(b"data: "):
+                    event = msgspec.json.decode(line[6:])
+                    progress.update(bar, completed=event.get("done", 0), total=event.get("pages"))
+    except TimeoutError:
+        late = f"{file.name} is not finished after {timeout_s:g} s; the work goes on as job {job['id']}"
+        raise EngineTimedOut(late) from None
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        with suppress(PartageError):  # nobody waits for it any more
+            async with _sent(session, "DELETE", f"/jobs/{job['id']}"):
+                pass
+        raise
+    async with _sent(session, "GET", f"/jobs/{job['id']}") as reply:
+        job = await reply.json()
+    if job["result"] is None:
+        message = job["error"]["message"] if job["error"] else f"the job was {job['state']}"
+        return {"file": str(file), "error": message}
+    return {"file": str(file), **job["result"]}
+
+
+@asynccontextmanager
+async def _sent(
+    session: aiohttp.ClientSession, method: str, path: str, data: aiohttp.FormData | None = None
+) -> AsyncGenerator[aiohttp.ClientResponse]:
+    try:
+        async with session.request(method, path, data=data) as reply:
+            if reply.status >= 400:
+                raise error_of(reply.status, reply.headers, await reply.read())
+            yield reply
+    except aiohttp.ClientError as error:
+        raise ServiceUnreachable(
+            f"the document service does not answer: {error}; start it with `partage up`"
+        ) from error
+
+
+def _show(outcome: Any) -> None:  # noqa: ANN401 - as the service sent it
+    if "error" in outcome:
+        console().print(f"[red]{escape(outcome['file'])}[/red]: {escape(outcome['error'])}")
+        return
+    pages = outcome["pages"]
+    how = ", ".join(f"{page['number']}: {page['method'].replace('_', ' ')}" for page in pages)
+    console().print(f"[bold]{escape(outcome['file'])}[/bold]  {outcome['seconds']:.1f} s  (pages {how})")
+    if not outcome["fields"]:
+        for page in pages:
+            console().print(escape(page["text"]))
+        return
+    table = Table("field", "value", "page", "confidence")
+    for name, field in outcome["fields"].items():
+        if field["value"] is None:
+            table.add_row(name, f"[dim]{escape(field['reason'])}[/dim]", "", "")
+        else:
+            table.add_row(name, escape(str(field["value"])), str(field["page"]), f"{field['confidence']:.2f}")
+    console().print(table)
