@@ -82,7 +82,7 @@ def create_app(settings: RagSettings) -> FastAPI:
     app = FastAPI(title="Partage RAG", version=__version__, lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=settings.max_file_bytes)
     answer_errors_in_one_shape(app)
-    app.get("/health")(health)
+    app.get("/healthz")(health)
     app.post("/documents", status_code=201, response_model=IngestedInfo, openapi_extra=DOCUMENT_BODY)(add_document)
     app.get("/documents")(list_documents)
     app.get("/documents/{document_id}")(get_document)
