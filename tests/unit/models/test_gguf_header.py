@@ -153,7 +153,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 
 def test_a_vocabulary_of_150_000_tokens_and_as_many_merges_is_read_in_a_blink(tmp_path: Path):
-    """Measured 40 ms (bench/gguf_header.py); the bound is an order of magnitude away."""
+    """Measured 25 ms of processor time (bench/gguf_header.py); the bound is an order of magnitude away."""
     words = [f"token{number}" for number in range(150_000)]
     path = tmp_path / "large.gguf"
     path.write_bytes(
