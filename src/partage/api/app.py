@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from partage.api.admin import AdminApi
+from partage.api.anthropic import AnthropicApi
 from partage.api.exchange import ClientLeft, Exchange
 from partage.api.gate import Gate
 from partage.api.ollama import OllamaApi
@@ -33,7 +34,7 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 def create_app(hub: HubPort, settings: ApiSettings) -> Starlette:
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
-    openai, admin = OpenAIApi(hub, settings), AdminApi(hub)
+    openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
     ids = RequestIds()
 
     def route(method: str, path: str, handler: Handler, *, needs_key: bool = True) -> Route:
@@ -44,6 +45,7 @@ def create_app(hub: HubPort, settings: ApiSettings) -> Starlette:
         # Busiest first: they are matched in this order.
         route("POST", "/api/chat", ollama.chat),
         route("POST", "/v1/chat/completions", openai.chat),
+        route("POST", "/v1/messages", anthropic.messages),
         route("POST", "/api/generate", ollama.generate),
         route("POST", "/api/embed", ollama.embed),
         route("POST", "/v1/embeddings", openai.embeddings),

@@ -75,6 +75,18 @@ def _openai_body(error: PartageError) -> bytes:
     return msgspec.json.encode({"error": problem})
 
 
+def _anthropic_body(error: PartageError) -> bytes:
+    match status_of(error):
+        case 413:
+            type_ = "request_too_large"
+        case 503:
+            type_ = "overloaded_error"
+        case _:
+            type_ = _openai_type(error)
+    problem: JsonObject = {"type": type_, "message": error.message}
+    return msgspec.json.encode({"type": "error", "error": problem})
+
+
 def _openai_type(error: PartageError) -> str:
     match status_of(error):
         case 401:
@@ -110,7 +122,12 @@ def _code(error: PartageError) -> str | None:
 
 OLLAMA = Dialect("ollama", _ollama_body, lambda error: _ollama_body(error) + b"\n")
 OPENAI = Dialect("openai", _openai_body, lambda error: b"data: " + _openai_body(error) + b"\n\n")
+ANTHROPIC = Dialect(
+    "anthropic", _anthropic_body, lambda error: b"event: error\ndata: " + _anthropic_body(error) + b"\n\n"
+)
 
 
 def dialect_of(path: str) -> Dialect:
+    if path.startswith("/v1/messages"):
+        return ANTHROPIC
     return OPENAI if path.startswith("/v1/") else OLLAMA

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from partage.api import ollama_wire, openai_wire
+from partage.api import anthropic_wire, ollama_wire, openai_wire
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
@@ -27,6 +27,7 @@ WIRE: dict[str, type[msgspec.Struct]] = {
     "/v1/chat/completions": openai_wire.ChatIn,
     "/v1/completions": openai_wire.CompletionIn,
     "/v1/embeddings": openai_wire.EmbeddingsIn,
+    "/v1/messages": anthropic_wire.MessagesIn,
 }
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -1,4 +1,4 @@
-"""The JSON of every error, in both dialects."""
+"""The JSON of every error, in each dialect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from partage import errors
-from partage.api.problems import OLLAMA, OPENAI, STATUS, dialect_of, headers_of, status_of
+from partage.api.problems import ANTHROPIC, OLLAMA, OPENAI, STATUS, dialect_of, headers_of, status_of
 from partage.errors import PartageError
 
 # error, status, OpenAI's type, OpenAI's code
@@ -54,6 +54,12 @@ def test_the_json_of_every_error(error: PartageError, status: int, type_: str, c
     assert status_of(error) == status
     assert msgspec.json.decode(OLLAMA.body(error)) == {"error": error.message}
     assert msgspec.json.decode(OPENAI.body(error)) == {"error": problem}
+    other = {413: "request_too_large", 503: "overloaded_error"}.get(status, type_)
+    assert msgspec.json.decode(ANTHROPIC.body(error)) == {
+        "type": "error",
+        "error": {"type": other, "message": error.message},
+    }
+    assert ANTHROPIC.frame(error) == b"event: error\ndata: " + ANTHROPIC.body(error) + b"\n\n"
     assert OLLAMA.frame(error) == OLLAMA.body(error) + b"\n"
     assert OPENAI.frame(error) == b"data: " + OPENAI.body(error) + b"\n\n"
 
@@ -88,5 +94,6 @@ def test_openai_is_told_the_field():
 
 def test_the_path_decides_the_dialect():
     assert dialect_of("/v1/models") is OPENAI
+    assert dialect_of("/v1/messages") is ANTHROPIC
     assert dialect_of("/api/chat") is OLLAMA
     assert dialect_of("/nowhere") is OLLAMA

@@ -17,8 +17,8 @@ from partage.domain import Delta, Done, Output, PromptProgress, Request, Usage
 from partage.errors import EngineCrashed, EngineStartFailed, PartageError
 from partage.hub.views import QueuePosition
 
-CHAT = {"model": "chatty", "messages": [{"role": "user", "content": "hello"}]}
-PATHS = ["/api/chat", "/v1/chat/completions"]
+CHAT = {"model": "chatty", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
+PATHS = ["/api/chat", "/v1/chat/completions", "/v1/messages"]
 
 PHASES: dict[str, list[Output]] = {
     "queued": [],
@@ -204,6 +204,7 @@ async def test_a_defect_of_ours_is_told_and_logged(settings: ApiSettings, caplog
         ("/api/chat", QueuePosition(3, 4.2), b" "),
         ("/v1/chat/completions", QueuePosition(3, 4.2), b": queued 3, about 4 s\n\n"),
         ("/v1/chat/completions", None, b": working\n\n"),
+        ("/v1/messages", None, b'event: ping\ndata: {"type":"ping"}\n\n'),
     ],
 )
 @pytest.mark.parametrize("phase", PHASES)

@@ -1,0 +1,140 @@
+"""Answers as Anthropic writes them: named server-sent events, or one message of blocks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from partage.api.ollama_answers import tool_calls_out
+from partage.api.streaming import SSE, Answer
+from partage.domain import Delta, Done, JsonObject, Usage
+from partage.hub.views import QueuePosition, Timing
+
+STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+BlockKind: TypeAlias = Literal["text", "thinking", "tool_use"]
+
+
+class TextDelta(msgspec.Struct, tag_field="type", tag="text_delta"):
+    text: str
+
+
+class ThinkingDelta(msgspec.Struct, tag_field="type", tag="thinking_delta"):
+    thinking: str
+
+
+class InputJsonDelta(msgspec.Struct, tag_field="type", tag="input_json_delta"):
+    partial_json: str
+
+
+class BlockDelta(msgspec.Struct, tag_field="type", tag="content_block_delta"):
+    index: int
+    delta: TextDelta | ThinkingDelta | InputJsonDelta
+
+
+_encoder = msgspec.json.Encoder()
+
+
+class AnthropicFrames:
+    """An answer as events: a message of blocks, each opened, added to, and closed before the next."""
+
+    content_type = SSE
+
+    def __init__(self, id_: str, model: str) -> None:
+        self._id = f"msg_{id_}"
+        self._model = model
+        self._begun = False
+        self._index = -1
+        self._open: tuple[BlockKind, int] | None = None
+        """The block that is written to: its kind, and which tool call it is."""
+
+    def delta(self, delta: Delta) -> bytes:
+        events = b"" if self._begun else self._begin()
+        if delta.thinking:
+            events += self._add("thinking", ThinkingDelta(delta.thinking), {"thinking": "", "signature": ""})
+        if delta.text:
+            events += self._add("text", TextDelta(delta.text), {"text": ""})
+        for call, piece in delta.tool_calls:
+            start: JsonObject = {"id": piece.id, "name": piece.name, "input": {}}
+            events += self._add("tool_use", InputJsonDelta(piece.arguments), start, call)
+        return events
+
+    def done(self, done: Done, timing: Timing) -> bytes:
+        events = b"" if self._begun else self._begin()
+        delta = {"stop_reason": _stop_reason(done.finish_reason), "stop_sequence": None}
+        return (
+            events
+            + self._close()
+            + _event("message_delta", {"type": "message_delta", "delta": delta, "usage": _usage(done.usage)})
+            + _event("message_stop", {"type": "message_stop"})
+        )
+
+    def silence(self, position: QueuePosition | None) -> bytes:
+        return _event("ping", {"type": "ping"})
+
+    def whole(self, answer: Answer) -> bytes:
+        content: list[JsonObject] = []
+        calls, text = tool_calls_out(answer.tool_calls, answer.text)
+        if answer.thinking:
+            content.append({"type": "thinking", "thinking": answer.thinking, "signature": ""})
+        if text:
+            content.append({"type": "text", "text": text})
+        content.extend(
+            {"type": "tool_use", "id": call.id, "name": call.function.name, "input": call.function.arguments}
+            for call in calls
+        )
+        return _encoder.encode(self._message(content, _stop_reason(answer.finish_reason), answer.usage))
+
+    def _begin(self) -> bytes:
+        self._begun = True
+        message = self._message([], None, Usage())
+        return _event("message_start", {"type": "message_start", "message": message})
+
+    def _message(self, content: list[JsonObject], stop_reason: str | None, usage: Usage) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": content,
+            "stop_reason": stop_reason,
+            "stop_sequence": None,
+            "usage": _usage(usage),
+        }
+
+    def _add(
+        self, kind: BlockKind, delta: TextDelta | ThinkingDelta | InputJsonDelta, start: JsonObject, call: int = 0
+    ) -> bytes:
+        events = b""
+        if self._open != (kind, call):
+            events = self._close()
+            self._open = (kind, call)
+            self._index += 1
+            block: JsonObject = {"type": kind, **start}
+            start_event = {"type": "content_block_start", "index": self._index, "content_block": block}
+            events += _event("content_block_start", start_event)
+        return events + _event("content_block_delta", BlockDelta(self._index, delta))
+
+    def _close(self) -> bytes:
+        if self._open is None:
+            return b""
+        self._open = None
+        return _event("content_block_stop", {"type": "content_block_stop", "index": self._index})
+
+
+def _event(name: str, data: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), _encoder.encode(data))
+
+
+def _stop_reason(finish_reason: str) -> str:
+    return STOP_REASONS.get(finish_reason, "end_turn")
+
+
+def _usage(usage: Usage) -> JsonObject:
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": usage.output_tokens,
+    }
