@@ -136,8 +136,10 @@ class Http:
                     raise error_of(response.status, response.headers, body)
         except TimeoutError as error:
             raise EngineTimedOut(f"{where} did not answer in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise ServiceUnreachable(f"{where} does not answer") from error
         except aiohttp.ClientError as error:
-            raise ServiceUnreachable(f"{where} does not answer: {error}") from error
+            raise ServiceUnreachable(f"{where} broke off: {error}") from error
         try:
             return msgspec.json.decode(body or b"null", type=answer)
         except msgspec.MsgspecError as error:
