@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ from partage.errors import ModelNotFound
 pytestmark = pytest.mark.live
 
 LINES = ("RMA number: RMA-2026-004217", "Product: Brio Milk Frother", "Quantity: 2", "Refund amount: 79.90 EUR")
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 other processes set no event of ours
+            await asyncio.sleep(0.02)
 
 
 class Service:
@@ -56,8 +63,8 @@ async def start(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> A
         sessions: list[aiohttp.ClientSession] = []
 
         async def start_one(reader: Any = None, **settings: Any) -> Service:  # noqa: ANN401 - whatever settings take
-            given = {"data_dir": tmp_path, "vision_model": "" if reader is None else None, **settings}
-            app = create_app(DocumentSettings(**given), reader=reader)
+            base = DocumentSettings(data_dir=tmp_path, vision_model="" if reader is None else None)
+            app = create_app(replace(base, **settings), reader=reader)
             server = Server(Config(app, port=unused_tcp_port_factory(), log_level="warning", lifespan="on"))
             serving = tasks.create_task(server.serve())
             while not server.started:
@@ -137,6 +144,7 @@ async def test_pictures_of_every_kind_are_read_by_ocr(start: Callable[..., Any])
         "a.jpg": encoded(pages[0].rotate(90, expand=True), "JPEG", quality=92),
         "a.tiff": encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]),
     }
+    answer: Any = None
     for name, data in files.items():
         status, answer = await service.post(data, name, schema="rma")
         assert status == 200, answer
@@ -217,8 +225,7 @@ async def test_a_reader_that_dies_costs_one_document_and_the_service_stays_up(st
     service = await start()
     slow = encoded(picture(LINES * 8), "PNG")
     _, job = await service.post(slow, "slow.png", "/jobs")
-    while not service.reader_pids:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: bool(service.reader_pids))
     await asyncio.sleep(0.3)
     for pid in service.reader_pids:
         os.kill(pid, signal.SIGKILL)
@@ -260,13 +267,10 @@ async def test_after_a_timeout_the_work_goes_on_and_its_result_survives_a_restar
 async def test_a_cancelled_job_frees_its_reader(start: Callable[..., Any]):
     service = await start()
     _, job = await service.post(encoded(picture(LINES * 8), "PNG"), "slow.png", "/jobs")
-    while not service.reader_pids:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: bool(service.reader_pids))
     async with service.session.delete(f"/jobs/{job['id']}") as reply:
         assert (await reply.json())["state"] == "cancelled"
-    async with asyncio.timeout(5):
-        while service.reader_pids:
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: not service.reader_pids)
     status, answer = await service.get("/healthz")
     assert (status, answer["status"]) == (200, "ok")
 
@@ -332,6 +336,4 @@ asyncio.run(main())
     pid = int(await process.stdout.readline())
     process.kill()
     await process.wait()
-    async with asyncio.timeout(5):
-        while Path(f"/proc/{pid}").exists():
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: not Path(f"/proc/{pid}").exists())

@@ -139,3 +139,7 @@ def test_a_schema_that_is_sent_along_searches_by_name_title_and_type():
         "cover": "partial",
         "active": True,
     }
+
+
+def test_a_speck_between_label_and_value_does_not_part_them():
+    assert values("Refund amount: .      189.00 EUR", "rma")["amount"] == 189.0

@@ -164,7 +164,7 @@ class LabelIndex:
     def _beside(self, label: Label) -> Iterator[Spot]:
         """The next segment to the right, where the label fills its own."""
         row = self._sheet.rows[label.row_at]
-        if label.last < len(row.segments[label.segment_at].words):
+        if not _is_alone(label, row):
             return
         after = [(at, row.segments[at]) for at in range(label.segment_at + 1, len(row.segments))]
         if after and re.fullmatch(r"\W+", after[0][1].text):
@@ -182,7 +182,7 @@ class LabelIndex:
         row = rows[label.row_at]
         segment = row.segments[label.segment_at]
         head = segment.words[label.first : label.last]
-        if label.last < len(segment.words):
+        if not _is_alone(label, row):
             return
         # Cells of a form lie so close that their values run together: the next label's left edge parts them.
         end = min(
@@ -203,6 +203,11 @@ class LabelIndex:
                     if words:
                         yield Spot(label, row.page, words, at, (0.92 if starts else 0.8) * label.likeness)
                         return
+
+
+def _is_alone(label: Label, row: Row) -> bool:
+    """Nothing but specks follows the label in its segment."""
+    return not any(re.search(r"\w", word.text) for word in row.segments[label.segment_at].words[label.last :])
 
 
 def _under(segment: Segment, left: float, right: float) -> tuple[Word, ...]:
