@@ -90,7 +90,7 @@ def body_for(path: str, *, stream: bool, tokens: int, paced: bool) -> dict[str, 
     conversation = [{"role": "user", "content": "hello"}]
     if path == "/api/generate":
         return {"model": "coder", "prompt": "hello", "stream": stream, "options": options}
-    return {"model": "chatty", "messages": conversation, "stream": stream, "options": options}
+    return {"model": "chatty", "messages": conversation, "stream": stream, "options": options, "max_tokens": tokens}
 
 
 async def read(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ async def report(streams: int, tokens: int) -> None:
         await wait_up(floor)
         await wait_up(ours)
         print(f"{'':38}{'bare':>10}{'ours':>10}")
-        for path in ("/api/chat", "/api/generate", "/v1/chat/completions"):
+        for path in ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/messages"):
             for paced in (False, True):
                 costs = [await us_per_token(one, path, streams, tokens, paced=paced) for one in (floor, ours)]
                 label = f"{path} {'paced' if paced else 'instant'}"

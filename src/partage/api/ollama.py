@@ -21,7 +21,7 @@ from partage.api.ollama_wire import (
 from partage.api.options import OLLAMA_DEFAULTS, options_of, top_logprobs_of
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import Answer, stream_answer, whole_answer
-from partage.domain import ChatWork, CompletionWork, EmbedWork, Message, Model, Request, Sampling, Work
+from partage.domain import ChatWork, CompletionWork, EmbedWork, Message, Model, Sampling, Work
 from partage.errors import Unsupported
 
 _chat = msgspec.json.Decoder(ChatIn)
@@ -93,20 +93,14 @@ class OllamaApi:
 
     async def _embedding(self, exchange: Exchange, asked: EmbedIn | EmbeddingsIn, work: EmbedWork) -> Answer:
         model = self._hub.model(asked.model_name)
-        request = self._embed_request(exchange, asked, model, work if work.inputs else None)
-        return await whole_answer(exchange, self._hub.admit(request))
-
-    def _embed_request(
-        self, exchange: Exchange, asked: EmbedIn | EmbeddingsIn, model: Model, work: EmbedWork | None
-    ) -> Request:
-        options = options_of(model, asked.options, OLLAMA_DEFAULTS)
-        return request_of(
+        request = request_of(
             exchange,
             model,
-            work,
+            work if work.inputs else None,
             keep_alive_s=keep_alive_s(asked.keep_alive),
-            context_tokens=options.context_tokens,
+            context_tokens=options_of(model, asked.options, OLLAMA_DEFAULTS).context_tokens,
         )
+        return await whole_answer(exchange, self._hub.admit(request))
 
 
 def _work(asked: ChatIn | GenerateIn, model: Model, sampling: Sampling) -> Work | None:
