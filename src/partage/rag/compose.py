@@ -5,8 +5,9 @@ Pure: no hub, no store.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from partage.domain import Message
@@ -26,6 +27,8 @@ CITATION = re.compile(r"\s?\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 ASKS_FOR_NUMBER = re.compile(
     r"\s*(?:how (?:long|many|much|often)|when|wie ?(?:lange|viele?|oft)|wann)\b", re.IGNORECASE
 )
+ASKS_FOR_REASON = re.compile(r"\s*(?:why|what is the reason|warum|weshalb|wieso)\b", re.IGNORECASE)
+GIVES_REASON = re.compile(r"\b(?:reasons?|because|due to|grund|weil|wegen)\b", re.IGNORECASE)
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 NOT_FOUND = "NOT FOUND"
 
@@ -74,12 +77,16 @@ def best(
 ) -> list[Candidate]:
     """Choose the sentences to quote, the best first. `similarities`: by index into `among`, as far as known."""
     asks_for_number = ASKS_FOR_NUMBER.match(question) is not None
+    asks_for_reason = ASKS_FOR_REASON.match(question) is not None
+    said = [roots(one.text) for one in among]
+    telling = rarity(roots(question), said)
 
     def score(index: int) -> float:
         one = among[index]
-        shared = 0.5 * shared_words(question, one.text) + 0.2 * hits[one.number - 1].score
+        shared = 0.5 * sum(weight for word, weight in telling.items() if word in said[index])
         number = 0.15 if asks_for_number and NUMBER.search(one.text) else 0.0
-        return similarities.get(index, 0.0) + shared + number
+        reason = 0.3 if asks_for_reason and GIVES_REASON.search(one.text) else 0.0
+        return similarities.get(index, 0.0) + shared + 0.2 * hits[one.number - 1].score + number + reason
 
     chosen: list[Candidate] = []
     ranked = sorted(range(len(among)), key=score, reverse=True)
@@ -89,6 +96,20 @@ def best(
         if not any(_overlap(among[index], one, hits) for one in chosen):
             chosen.append(among[index])
     return chosen
+
+
+def rarity(asked: Collection[str], said: Sequence[frozenset[str]]) -> dict[str, float]:
+    """Weigh the question's words by how few candidates say them; together 1.
+
+    "E05" tells one sentence from all others, the product's name none: inverse document frequency (Spärck Jones, 1972).
+    """
+    weights = {
+        word: math.log(1 + len(said) / count)
+        for word in asked
+        if (count := sum(word in sentence for sentence in said)) > 0
+    }
+    whole = sum(weights.values())
+    return {word: weight / whole for word, weight in weights.items()}
 
 
 def _overlap(one: Candidate, other: Candidate, hits: Sequence[Hit]) -> bool:
