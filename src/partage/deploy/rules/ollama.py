@@ -1,0 +1,183 @@
+"""Rules on Ollama's variables and model names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from partage.deploy.compose_file import Project
+from partage.deploy.engines import OLLAMA
+from partage.deploy.findings import Flaw, rule
+from partage.deploy.library_names import what_is_wrong_with_tag
+from partage.deploy.source import Place
+from partage.deploy.subjects import Environment
+from partage.deploy.variables import Variable
+from partage.errors import InvalidRequest
+from partage.quantities import parse_duration_s
+
+_NOT_READ = {
+    "OLLAMA_MAX_VRAM": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_VRAM_LIMIT": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_GPU_MEMORY": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_GPU_MEMORY_LIMIT": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_GPU_MEMORY_FRACTION": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_MAX_GPU_MEMORY": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
+    "OLLAMA_MEMORY_LIMIT": "the server has no memory limit of its own",
+    "OLLAMA_NUM_GPU": "the option num_gpu of a request or Modelfile",
+    "OLLAMA_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
+    "OLLAMA_NUM_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
+    "OLLAMA_N_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
+    "OLLAMA_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_USE_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_ENABLE_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_GPU_ENABLED": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_CUDA": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_USE_CUDA": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
+    "OLLAMA_NUM_THREAD": "the option num_thread of a request or Modelfile",
+    "OLLAMA_NUM_THREADS": "the option num_thread of a request or Modelfile",
+    "OLLAMA_NUM_CTX": "OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_BATCH_SIZE": "the option num_batch of a request or Modelfile",
+    "OLLAMA_CONCURRENCY": "OLLAMA_NUM_PARALLEL",
+    "OLLAMA_MAX_MODELS": "OLLAMA_MAX_LOADED_MODELS",
+}
+_CERTAIN_IN_DOTENV = frozenset(
+    {"OLLAMA_MAX_VRAM", "OLLAMA_GPU_LAYERS", "OLLAMA_NUM_GPU", "OLLAMA_NUM_GPU_LAYERS", "OLLAMA_VRAM_LIMIT"}
+)
+"""A .env file may be some other program's: only what people believe of Ollama is reported there."""
+
+
+@rule(
+    "PG023",
+    "ollama-variable-nobody-reads",
+    on=Environment,
+    cure="remove it and use what the message names",
+    source="ollama#5754, ollama#16561 (OLLAMA_MAX_VRAM), ollama#16328 (OLLAMA_NUM_GPU); Ollama envconfig/config.go",
+)
+def ollama_variable_nobody_reads(environment: Environment) -> Iterator[Flaw]:
+    """An `OLLAMA_...` variable that the server does not read.
+
+    OLLAMA_MAX_VRAM was removed; OLLAMA_NUM_GPU and OLLAMA_GPU_LAYERS never existed: the number of layers is the option
+    `num_gpu` of a request or a Modelfile. `ollama serve --help` lists what is read. Variables that the container's own
+    command uses are left alone.
+    """
+    used = environment.service.command_line if environment.service else ""
+    for variable in environment.variables:
+        instead = _NOT_READ.get(variable.name)
+        if instead is None or variable.name in used:
+            continue
+        if environment.server is OLLAMA or (environment.is_dotenv and variable.name in _CERTAIN_IN_DOTENV):
+            yield Flaw(variable.place, f"Ollama does not read {variable.name}; there is: {instead}")
+
+
+_SOONER = re.compile(
+    r"\b(?:unload|free|releas|evict|clear|drop|reclaim)\w*\b.*\b(?:sooner|faster|quick\w*|earl\w+|immediate\w*|aggressive\w*|"
+    r"right away|at once)\b|\b(?:sooner|faster|quick\w*|earl\w+|immediate\w*|aggressive\w*)\b.*\b(?:unload|free|releas|evict)\w*"
+    r"|\b(?:save|reduce|lower|less|free up|minimi[sz]e)\b.{0,20}\b(?:vram|gpu memory|memory)\b",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(r"\b(?:not|never|without|avoid|prevent|no|instead of|keep\w*)\b|n't\b", re.IGNORECASE)
+DEFAULT_KEEP_ALIVE_S = 300.0
+
+
+@rule(
+    "PG024",
+    "keep-alive-raised-to-unload-sooner",
+    on=Environment,
+    cure="lower it (0 unloads at once); 5m is the default, -1 means for ever",
+    source="Ollama docs, FAQ: How do I keep a model loaded in memory; ollama#5272",
+)
+def keep_alive_raised_to_unload_sooner(environment: Environment) -> Iterator[Flaw]:
+    """OLLAMA_KEEP_ALIVE above its default of 5 minutes, with a comment that says it frees memory sooner.
+
+    It is the time that a model stays after its last request. A larger value keeps it longer; a negative one keeps it
+    for ever; 0 unloads it at once.
+    """
+    for variable in environment.variables:
+        if variable.name != "OLLAMA_KEEP_ALIVE" or (seconds := _keep_alive_s(variable.value)) is None:
+            continue
+        comment = variable.place.comment
+        if (seconds < 0 or seconds > DEFAULT_KEEP_ALIVE_S) and _SOONER.search(comment) and not _NEGATED.search(comment):
+            yield Flaw(variable.place, f"OLLAMA_KEEP_ALIVE={variable.value} keeps models longer than the default 5m")
+
+
+@rule(
+    "PG025",
+    "keep-alive-overruled-by-client",
+    on=Project,
+    cure="set it in one place; a hub can clamp what clients ask for",
+    source="Ollama docs, FAQ; perplexideez#14; rcourtman/Pulse#1481",
+    level="warning",
+)
+def keep_alive_overruled_by_client(project: Project) -> Iterator[Flaw]:
+    """The server's OLLAMA_KEEP_ALIVE, and a client in the same file that sends another keep_alive: the request wins.
+
+    Every request may carry a keep_alive, and many clients always send one. The server's variable is for requests that
+    say nothing.
+    """
+    servers = [service for service in project.services.values() if service.server is OLLAMA]
+    kept = [service.variables["OLLAMA_KEEP_ALIVE"] for service in servers if "OLLAMA_KEEP_ALIVE" in service.variables]
+    if not kept or (wanted := _keep_alive_s(kept[0].value)) is None:
+        return
+    for service in project.services.values():
+        for name, variable in service.variables.items():
+            if service.server is OLLAMA or not re.fullmatch(r"(?:OLLAMA_|LLM_|MODEL_)?KEEP_ALIVE", name):
+                continue
+            asked = _keep_alive_s(variable.value)
+            if asked is not None and asked != wanted:
+                message = (
+                    f"this client asks for {variable.value}, the server is set to {kept[0].value}: the request wins"
+                )
+                yield Flaw(variable.place, message)
+
+
+def _keep_alive_s(text: str) -> float | None:
+    """As Ollama reads the variable: a duration, or a bare number of seconds."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return parse_duration_s(text)
+    except InvalidRequest:
+        return None
+
+
+_MODEL_VARIABLE = re.compile(r"(?:^|_)(?:MODELS?|LLM|EMBEDDINGS?)(?:_(?:NAME|ID|TAG|LIST|DEFAULT|PULL))*$")
+_MODEL_WORD = re.compile(r"(?<![\w./-])([a-z][\w.-]*):([\w.-]+)")
+_COMMAND = re.compile(r"\bollama\s+(?:pull|run|show)\s+([\w.:/-]+)")
+
+
+@rule(
+    "PG042",
+    "model-tag-unknown",
+    on=Environment,
+    cure="use a tag of the Ollama library: a size (3b), or size-variant-quantisation (3b-instruct-q4_K_M)",
+    source="Ollama library, tags of each model; Ollama docs, Modelfile and import: quantisation names",
+)
+def model_tag_unknown(environment: Environment) -> Iterator[Flaw]:
+    """A model tag that the Ollama library does not have: the pull fails.
+
+    Tags name a size and, if need be, variant and quantisation: `llama3.2:3b`, `llama3.2:3b-instruct-q4_K_M`. There is
+    no `:4bit`, no `:int8`, no `:gptq`; and a size must be one that was published (llama3.2 has 1b and 3b).
+    """
+    for variable in environment.variables:
+        if _MODEL_VARIABLE.search(variable.name) and variable.known:
+            yield from _checked(variable)
+    service = environment.service
+    for word in service.words if service else ():
+        for command in _COMMAND.finditer(service.text(word) if service else ""):
+            name, _, tag = command[1].partition(":")
+            if wrong := what_is_wrong_with_tag(name, tag):
+                yield Flaw(word.place, f"{command[1]}: {wrong}")
+
+
+def _checked(variable: Variable) -> Iterator[Flaw]:
+    for name, tag in _MODEL_WORD.findall(variable.value):
+        if wrong := what_is_wrong_with_tag(name, tag):
+            place: Place = variable.value_place
+            yield Flaw(place, f"{name}:{tag}: {wrong}")
+
+
+RULES = (
+    ollama_variable_nobody_reads, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, model_tag_unknown,
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""Rules on several services that use one GPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+from partage.deploy.compose_file import Project, Service
+from partage.deploy.engines import ServerKind
+from partage.deploy.findings import Flaw, rule
+from partage.deploy.gpu_access import overlap
+from partage.deploy.variables import UNKNOWN
+from partage.deploy.yaml_tree import Scalar, scalars_of
+
+
+@rule(
+    "PG040",
+    "engines-claim-more-than-the-gpu",
+    on=Project,
+    cure="give each engine its part (the parts together below 1), or put a hub in front",
+    source="vllm#20305; vllm#14376; vLLM docs, Engine arguments: gpu_memory_utilization",
+)
+def engines_claim_more_than_the_gpu(project: Project) -> Iterator[Flaw]:
+    """Engines that each take a fixed part of the same GPU's memory, together more than there is.
+
+    vLLM takes 92 % by default, SGLang 88 %, text-generation-inference all that is free. The second to start says "free
+    memory on device ... is less than desired GPU memory utilization", or the first one to grow runs out of memory. The
+    parts are of the whole GPU, not of what is left.
+    """
+    for one, other in _neighbours(project):
+        first, second = _share(one), _share(other)
+        if first is None or second is None:
+            continue
+        (share, _), (other_share, place) = first, second
+        if share + other_share > 1.0 + 1e-9:
+            message = f"`{other.name}` takes {other_share:.0%} and `{one.name}` {share:.0%} of the same GPU's memory"
+            yield Flaw(place.place, message)
+
+
+@rule(
+    "PG041",
+    "one-engine-per-service",
+    on=Project,
+    cure="let the services share one engine, or put a hub in front: it knows what is loaded and who waits",
+    source="ollama#13235; ollama#11997; ollama#17408; Ollama server/sched.go (free memory is read when a model is loaded)",
+    level="warning",
+)
+def one_engine_per_service(project: Project) -> Iterator[Flaw]:
+    """Several engine containers on one GPU, each believing that its memory is free for itself.
+
+    Ollama decides at load time, from the memory that is free at that moment. What another container
+    loads afterwards they do not see: models spill to the CPU, or a load ends in an out-of-memory error. One engine
+    serves any number of services; two of them serve none well.
+    """
+    reported: set[str] = set()
+    for one, other in _neighbours(project):
+        both = one.server and other.server and one.server.loads_on_demand and other.server.loads_on_demand
+        if both and other.name not in reported:
+            reported.add(other.name)
+            place = other.node.entries["image"].value.place
+            yield Flaw(
+                place, f"`{one.name}` and `{other.name}` load models on the same GPU without knowing of each other"
+            )
+
+
+def _neighbours(project: Project) -> Iterator[tuple[Service, Service]]:
+    """Pairs of model servers that run at the same time on a GPU that is certainly the same."""
+    servers = [
+        service
+        for service in project.services.values()
+        if service.server and service.has_gpu and service.complete and not service.only_fetches
+    ]
+    for one, other in combinations(servers, 2):
+        if overlap(one.gpus, other.gpus) and one.runs_beside(other):
+            yield one, other
+
+
+def _share(service: Service) -> tuple[float, Scalar] | None:
+    """The part of a GPU that a greedy engine takes, and where that is said (its image, where it is not)."""
+    server = service.server
+    if server is None or not server.share_flag:
+        return None
+    stated = _stated(service, server)
+    if stated is not None:
+        return stated
+    image = service.get("image")
+    mentioned = (
+        server.share_flag in service.command_line or UNKNOWN in service.command_line or not _runs_server(service)
+    )
+    return None if mentioned or not isinstance(image, Scalar) else (server.default_share, image)
+
+
+def _stated(service: Service, server: ServerKind) -> tuple[float, Scalar] | None:
+    flag = re.compile(r"--" + re.sub("[-_]", "[-_]", server.share_flag) + r"[ =]+([0-9.]+)")
+    match = flag.search(service.command_line)
+    if match is None:
+        return None
+    word = next((word for word in service.words if re.search(r"\b" + match[1], service.text(word))), service.words[0])
+    try:
+        return float(match[1]), word
+    except ValueError:
+        return None
+
+
+def _runs_server(service: Service) -> bool:
+    """Not with an entrypoint of its own, which may set anything."""
+    return (
+        service.get("entrypoint") is None
+        and service.get("env_file") is None
+        and not any("config" in service.text(word) for word in scalars_of(service.get("command")))
+    )
+
+
+RULES = (engines_claim_more_than_the_gpu, one_engine_per_service)
