@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from contextlib import aclosing
 
 import msgspec
@@ -150,14 +150,7 @@ def _details(model: Model) -> JsonObject:
 
 
 def parameter_count(model: Model) -> int:
-    return sum(_elements(tensor.shape) for tensor in model.anatomy.tensors)
-
-
-def _elements(shape: Sequence[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
+    return sum(math.prod(tensor.shape) for tensor in model.anatomy.tensors)
 
 
 def parameter_size(count: int) -> str:
