@@ -81,12 +81,17 @@ def best(
     said = [roots(one.text) for one in among]
     telling = rarity(roots(question), said)
 
+    around = [roots(hit.passage.text) for hit in hits]
+
+    def shared(words: frozenset[str]) -> float:
+        return sum(weight for word, weight in telling.items() if word in words)
+
     def score(index: int) -> float:
         one = among[index]
-        shared = 0.5 * sum(weight for word, weight in telling.items() if word in said[index])
+        words = 0.5 * shared(said[index]) + 0.3 * shared(around[one.number - 1])
         number = 0.15 if asks_for_number and NUMBER.search(one.text) else 0.0
-        reason = 0.3 if asks_for_reason and GIVES_REASON.search(one.text) else 0.0
-        return similarities.get(index, 0.0) + shared + 0.2 * hits[one.number - 1].score + number + reason
+        reason = 0.6 if asks_for_reason and GIVES_REASON.search(one.text) else 0.0
+        return similarities.get(index, 0.0) + words + 0.2 * hits[one.number - 1].score + number + reason
 
     chosen: list[Candidate] = []
     ranked = sorted(range(len(among)), key=score, reverse=True)

@@ -137,10 +137,12 @@ def test_prompt_numbers_the_passages_as_they_are_cited():
 def test_a_word_that_few_sentences_say_tells_more_than_one_that_all_say():
     found = hits("The Duo 58 has error codes. E05 means that the tank is empty. The Duo 58 is reset with a key.")
     (first, *_) = best("What does error code E05 of the Duo 58 mean?", candidates(found), {}, found)
-    assert first.text.startswith("E05")
+    assert "E05 means" in first.text
 
 
 def test_a_question_for_a_reason_is_answered_with_one():
-    found = hits("Daniel returns his frother on Monday by parcel. Reason for the claim: the plate burns milk.")
-    (first, *_) = best("Why does Daniel return his frother?", candidates(found), {}, found)
+    found = hits(
+        "Daniel Okafor returns his frother on Monday by parcel from Lagos. Reason for the claim: the plate burns milk."
+    )
+    (first, *_) = best("Why does Daniel Okafor return his frother?", candidates(found), {}, found)
     assert "burns" in first.text
