@@ -45,9 +45,9 @@ class DeviceRequest:
     @property
     def is_for_nvidia(self) -> bool:
         """Not a TPU, not another vendor's device."""
-        return self.driver in ("", "nvidia") and (
-            self.short or not self.capabilities or bool({"gpu", "nvidia"} & set(self.capabilities))
-        )
+        if self.driver:
+            return self.driver == "nvidia"
+        return self.short or not self.capabilities or bool({"gpu", "nvidia"} & set(self.capabilities))
 
     @property
     def gpus(self) -> Gpus:

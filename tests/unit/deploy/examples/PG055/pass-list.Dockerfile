@@ -1,0 +1,2 @@
+FROM ollama/ollama:0.11.0
+HEALTHCHECK CMD ["ollama", "list"]

@@ -1,0 +1,2 @@
+# below
+FROM docker.io/nvidia/cuda:latest

@@ -1,0 +1,2 @@
+FROM debian:11
+RUN curl -s https://example.com/node.gpg | apt-key add -
