@@ -29,7 +29,8 @@ def admit(state: State, demand: Demand) -> ModelState | None:
     state.arrivals += 1
     waiting = Waiting(demand, account, state.now_s, state.arrivals, 0.0, 0.0)
     waiting.work_s = work_s(state, waiting)
-    waiting.due_s = state.now_s + settings.first_token_goal_s[demand.class_]
+    prefill_s = demand.prompt_tokens / model.profile.prefill_tokens_per_s
+    waiting.due_s = state.now_s + settings.first_token_goal_s[demand.class_] - prefill_s
     give_up_s = state.now_s + settings.max_wait_s[demand.class_]
     if demand.deadline_at_s is not None:
         waiting.due_s = demand.deadline_at_s - waiting.work_s

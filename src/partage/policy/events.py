@@ -104,6 +104,10 @@ class RequestFinished:
     cached_tokens: int = 0
     output_tokens: int = 0
     served_s: float = 0.0
+    first_output_s: float | None = None
+    """From arrival to the first piece of the answer."""
+    decode_s: float = 0.0
+    """As measured by the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

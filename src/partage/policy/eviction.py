@@ -17,7 +17,7 @@ from partage.domain import DeviceId
 from partage.policy.state import Resident, State
 
 _PREFERRED = 1000.0
-_ENUMERATED = 10
+_ENUMERATED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ def may_leave(state: State, resident: Resident) -> bool:
 def _weighed(state: State, resident: Resident) -> Victim:
     model, settings = resident.model, state.settings
     drain_s = remaining_s(state, resident)
-    again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
     backlog = sum(
         value * group.count
         for value, group in zip(settings.class_values, model.queue.groups, strict=True)
         if group.count
     )
+    again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
     cost_s = model.profile.load_s * (again + backlog) + drain_s
     if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
         cost_s += _PREFERRED  # a pin that was not granted is still a wish

@@ -10,7 +10,7 @@ class PolicySettings:
     """Triples go by class: interactive, normal, batch."""
 
     # who is next
-    class_values: tuple[float, float, float] = (1.0, 0.5, 0.1)
+    class_values: tuple[float, float, float] = (1.0, 0.5, 0.02)
     """What a second of waiting weighs when a swap is decided."""
     class_shares: tuple[float, float, float] = (1.0, 0.2, 0.1)
     """Part of a model's service that a lower class gets however much of a higher one waits."""
@@ -28,13 +28,15 @@ class PolicySettings:
     """Part of the time that may go into loading: under pressure, and when there is room. Sets the residency quantum."""
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
-    patience_s: tuple[float, float, float] = (120.0, 240.0, 600.0)
+    patience_s: tuple[float, float, float] = (120.0, 240.0, 240.0)
     """A group that has waited this long is next, before every other."""
     reuse_horizon_s: float = 60.0
     """A victim that is likely to be asked for again within this time is dear."""
+    prewarm_chance: float = 0.5
+    """A model that had to leave comes back to free memory if it is at least so likely to be asked for in the horizon."""
     head_group: int = 8
     """A model just loaded serves at least so many of those that called it before it can be a victim."""
-    candidates: int = 16
+    candidates: int = 8
     """Waiting models compared with each other when room can be made, those that wait longest first."""
     pin_share: float = 0.5
     """Part of a device that `keep_alive: -1` may pin; what goes beyond is kept only as long as nobody needs the memory."""

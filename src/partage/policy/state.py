@@ -106,6 +106,8 @@ class State:
         self.queued = 0
         self.unplaced: dict[str, ModelState] = {}
         """Models that are waited for and have no engine that could serve all who wait; those that wait longest first."""
+        self.displaced: dict[str, ModelState] = {}
+        """Had to make room, and may come back when there is some."""
         self.plans: list[Plan] = []
         self.loading: dict[DeviceId, int] = {}
         """Engines that are starting, by device: one at a time, for they share the link to the disk."""

@@ -16,6 +16,7 @@ from itertools import islice
 from partage.domain import DeviceId, Placement
 from partage.policy.actions import StartEngine
 from partage.policy.eviction import Victim, cheapest_set, remaining_s, victims
+from partage.policy.serving import fill
 from partage.policy.state import ModelState, Plan, Resident, State
 from partage.policy.turns import threads_of
 
@@ -49,12 +50,17 @@ def seek_room(state: State) -> None:
     state.reconsider_s = None
     carry_on_plans(state)
     if not state.unplaced:
+        bring_back(state)
         return
-    among: list[Victim] | None = None
     ripe: list[Option] = []
-    for model in list(islice(state.unplaced.values(), state.settings.candidates)):
+    among: list[Victim] | None = None
+    compared = 0
+    for model in list(islice(state.unplaced.values(), 8 * state.settings.candidates)):
         if start_if_free(state, model):
             continue
+        if compared == state.settings.candidates or _all_taken(state):
+            break
+        compared += 1
         if among is None:
             among = victims(state)
         option = best_option(state, model, among)
@@ -213,10 +219,11 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
     settings, queue, now_s = state.settings, model.queue, state.now_s
     value_s = growth = 0.0
     patience_at_s = math.inf
+    lead_s = model.profile.load_s if model.resident is None else 0.0  # cannot be in time if they are not after the load
     for group in queue.groups:
         if not group.count:
             continue
-        group.grow_old(now_s)
+        group.grow_old(now_s + lead_s)
         value = settings.class_values[group.class_]
         late_value = value * settings.late_value
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
@@ -229,6 +236,25 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         growth += settings.class_values[class_]
         patience_at_s = min(patience_at_s, waiting.arrived_s + settings.patience_s[class_])
     return Suffering(value_s, growth, patience_at_s)
+
+
+def bring_back(state: State) -> None:
+    """Nobody waits and memory is free: a model that had to leave returns, if it is likely to be asked for soon."""
+    if state.plans or any(state.loading.values()):
+        return
+    settings = state.settings
+    best: tuple[float, ModelState, Placement] | None = None
+    for name, model in list(islice(state.displaced.items(), settings.candidates)):
+        again = model.reuse.probability(state.now_s, settings.reuse_horizon_s)
+        if model.resident is not None or model.unloaded or model.forgotten or again < settings.prewarm_chance:
+            del state.displaced[name]
+            continue
+        fitting = [one for one in suitable_placements(model)[:1] if _fits_free(state, one)]
+        gain = again * model.reuse.value * model.profile.load_s
+        if fitting and (best is None or gain > best[0]):
+            best = (gain, model, fitting[0])
+    if best is not None:
+        start(state, best[1], best[2], "memory is free and it is likely to be asked for soon")
 
 
 # ---- carrying a swap through -----------------------------------------------------------------------------------------
@@ -246,7 +272,12 @@ def make_plan(state: State, option: Option) -> None:
         victim.gated = True
         victim.drain_until_s = state.now_s + remaining_s(state, victim)
         if not victim.serving:
-            state.stop(victim, f"room for {option.model.name}")
+            displace(state, victim, option.model)
+
+
+def displace(state: State, victim: Resident, by: ModelState) -> None:
+    state.displaced[victim.model.name] = victim.model
+    state.stop(victim, f"room for {by.name}")
 
 
 def carry_on_plans(state: State) -> None:
@@ -258,7 +289,7 @@ def carry_on_plans(state: State) -> None:
         elif still:
             for victim in still:
                 if victim.phase == "ready" and not victim.serving:
-                    state.stop(victim, f"room for {plan.model.name}")
+                    displace(state, victim, plan.model)
         else:
             state.plans.remove(plan)
             if (
@@ -273,7 +304,9 @@ def drop(state: State, plan: Plan) -> None:
     """Those of its victims that are not stopping yet go on."""
     state.plans.remove(plan)
     for victim in plan.victims:
-        victim.gated = False
+        if victim.phase == "ready":
+            victim.gated = False
+            fill(state, victim)
 
 
 def start(state: State, model: ModelState, placement: Placement, reason: str) -> None:
@@ -288,6 +321,7 @@ def start(state: State, model: ModelState, placement: Placement, reason: str) ->
     state.ledger.hold(held.items())
     state.residents[engine] = resident
     model.resident = resident
+    state.displaced.pop(model.name, None)
     state.pressure.loaded(state.now_s, model.profile.load_s)
     state.place(model)
     state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
