@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from starlette.routing import Route
 
+from partage.api import anthropic_wire, ollama_wire, openai_wire
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
+from partage.api.options import SAMPLING
 from partage.api.ports import ApiSettings
 from partage.domain import Client
 from partage.errors import ShuttingDown
@@ -23,6 +27,20 @@ def test_every_route_has_a_line_in_the_docs(hub: FakeHub, settings: ApiSettings)
         assert isinstance(route, Route)
         (method,) = (route.methods or set()) - {"HEAD"}
         assert f"| {method} `{route.path}` |" in text
+
+
+WIRE = [
+    ollama_wire.ChatIn, ollama_wire.GenerateIn, ollama_wire.MessageIn, ollama_wire.EmbedIn, ollama_wire.EmbeddingsIn,
+    ollama_wire.ShowIn, ollama_wire.PullIn, openai_wire.ChatIn, openai_wire.CompletionIn, openai_wire.EmbeddingsIn,
+    anthropic_wire.MessagesIn,
+]  # fmt: skip
+
+
+def test_every_field_and_option_that_is_read_is_in_the_docs():
+    text = DOCS.read_text()
+    fields = {field.encode_name for wire in WIRE for field in msgspec.structs.fields(wire)}
+    names = (fields | SAMPLING.keys() | {"num_ctx", "stop"}) - {"role"}
+    assert [name for name in sorted(names) if not re.search(rf"`(messages\[\]\.)?{name}(\.\w+)?`", text)] == []
 
 
 async def test_an_unknown_route_is_told_in_the_dialect(http: httpx.AsyncClient):
