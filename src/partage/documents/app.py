@@ -27,7 +27,6 @@ from partage.domain import JsonObject
 from partage.errors import EngineTimedOut, InvalidRequest
 
 LONGEST_TIMEOUT_S = 3600.0
-HEARTBEAT_S = 15.0
 _FORM = {
     "requestBody": {
         "required": True,

@@ -82,7 +82,8 @@ class Recogniser:
         found = self._detector(small).boxes
         if found is None or len(found) == 0:
             return np.zeros((0, 4, 2), dtype=np.float32)
-        return np.asarray(found, dtype=np.float32) * np.float32([width / small.shape[1], height / small.shape[0]])
+        back = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
+        return np.asarray(found, dtype=np.float32) * back
 
     def _is_upside_down(self, image: Picture, quads: Quads) -> bool:
         """Compare both ways on the three longest lines, but only where the upright reading is poor."""

@@ -99,7 +99,10 @@ class Page:
 
 
 def enclosing(words: tuple[Word, ...]) -> Box:
-    box = words[0].box
-    for word in words[1:]:
-        box = box | word.box
-    return box
+    boxes = [word.box for word in words]
+    return Box(
+        min(box.left for box in boxes),
+        min(box.top for box in boxes),
+        max(box.right for box in boxes),
+        max(box.bottom for box in boxes),
+    )

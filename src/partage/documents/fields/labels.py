@@ -17,6 +17,7 @@ from partage.documents.page import Segment, Word
 
 LONGEST_LABEL_WORDS = 6
 CLOSE_ENOUGH = 0.87
+MOST_TOLERANT_ROWS = 1500
 OTHER_LABELS = (
     # Not fields, but print that a neighbouring value must not run into.
     "address", "address / phone", "anschrift", "anschrift / telefon", "unit price", "price each", "price", "einzelpreis", "pos.",
@@ -63,13 +64,16 @@ class LabelIndex:
 
     def __init__(self, sheet: Sheet, wordings: Mapping[str, tuple[str, ...]]) -> None:
         self._sheet = sheet
+        # Comparing letter by letter is for misread pages and short papers; on a book it would take minutes.
+        self._tolerant = len(sheet.rows) <= MOST_TOLERANT_ROWS
         self._known: dict[str, list[tuple[str, int]]] = {}
         for field, labels in wordings.items():
             for rank, label in enumerate(labels):
                 self._known.setdefault(plain(label), []).append((field, rank))
         for label in OTHER_LABELS:
             self._known.setdefault(plain(label), [("", 0)])
-        self.labels = [label for at, row in enumerate(sheet.rows) for label in self._in_row(at, row)]
+        asked = any(wordings.values())
+        self.labels = [label for at, row in enumerate(sheet.rows) for label in self._in_row(at, row)] if asked else []
         self._at = {(label.row_at, label.segment_at, label.first) for label in self.labels}
 
     def spots(self, field: str) -> Iterator[Spot]:
@@ -125,22 +129,22 @@ class LabelIndex:
             if any(word.text.endswith(":") for word in words[first : last - 1]):
                 continue
             colon = text.endswith((":", "#", "\uff1a")) or (last < len(words) and words[last].text[:1] in ":#\uff1a")
-            likeness, meanings = self._meaning(plain(text))
+            likeness, meanings = self._meaning(plain(text), tolerant=self._tolerant and (first == 0 or colon))
             # In mid-sentence only a colon, or an identifier right behind, makes a word a label.
             if meanings and (first == 0 or colon or (last < len(words) and is_identifier(words[last].text))):
                 return [Label(field, rank, at, position, first, last, colon, likeness) for field, rank in meanings]
         return None
 
-    def _meaning(self, text: str) -> tuple[float, list[tuple[str, int]]]:
+    def _meaning(self, text: str, *, tolerant: bool) -> tuple[float, list[tuple[str, int]]]:
         if text in self._known:
             return 1.0, self._known[text]
-        if len(text) < 6:
+        if len(text) < 6 or not tolerant:
             return 0.0, []
         best, meanings = 0.0, list[tuple[str, int]]()
         for known, fields in self._known.items():
             if abs(len(known) - len(text)) <= 2 and len(known) >= 6:
-                likeness = SequenceMatcher(None, known, text, autojunk=False).ratio()
-                if likeness > max(best, CLOSE_ENOUGH):
+                matcher = SequenceMatcher(None, known, text, autojunk=False)
+                if matcher.quick_ratio() > CLOSE_ENOUGH and (likeness := matcher.ratio()) > max(best, CLOSE_ENOUGH):
                     best, meanings = likeness, fields
         return best, meanings
 
