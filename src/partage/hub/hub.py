@@ -17,6 +17,7 @@ from partage.clock import Clock
 from partage.domain import (
     Capability,
     ChatWork,
+    Client,
     CompletionWork,
     Device,
     EmbedWork,
@@ -93,6 +94,16 @@ class Journal(Protocol):
     def write(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
 
 
+class Observer(Protocol):
+    """Sees what happens as it happens, inside the loop: quick, and without a say. What it raises ends it, not the hub."""
+
+    def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
+
+    def refused(self, client: Client, model: str, error: PartageError) -> None:
+        """Also for what never reached the policy: a quota, an unknown model."""
+        ...
+
+
 class Hub:
     def __init__(  # noqa: PLR0913 - the composition root (serve.py) hands over every part by name
         self,
@@ -105,6 +116,7 @@ class Hub:
         make_engine: MakeEngine,
         clock: Clock,
         journal: Journal | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.scheduler = scheduler
         self.library = library
@@ -115,6 +127,7 @@ class Hub:
         self.clock = clock
         self._make_engine = make_engine
         self._journal = journal
+        self._observers = list(observers)
         self._tickets: dict[RequestId, Ticket] = {}
         self._events: deque[Event] = deque()
         self._deciding = False
@@ -166,8 +179,9 @@ class Hub:
         self.stats.of(request.client).requests += 1
         try:
             return self._admit(request)
-        except PartageError:
+        except PartageError as error:
             self.stats.of(request.client).refused += 1
+            self._tell_refused(request, error)
             raise
 
     def _admit(self, request: Request) -> Ticket:
@@ -192,6 +206,8 @@ class Hub:
 
     def _ended(self, ticket: Ticket, outcome: str) -> None:
         self.stats.ended(ticket.request.client, outcome, ticket.timing, ticket.usage)
+        if ticket.refusal is not None:
+            self._tell_refused(ticket.request, ticket.refusal)
 
     def _position(self, request: RequestId) -> QueuePosition | None:
         for queued in self.scheduler.queue_view():
@@ -214,12 +230,27 @@ class Hub:
                 actions = self.scheduler.decide(event, now_s)
                 if self._journal is not None:
                     self._journal.write(now_s, event, actions)
+                self._tell_decided(now_s, event, actions)
                 if isinstance(event, RequestFinished):
                     self._tickets.pop(event.request, None)
                 for action in actions:
                     self._carry_out(action)
         finally:
             self._deciding = False
+
+    def _tell_decided(self, now_s: float, event: Event, actions: Sequence[Action]) -> None:
+        self._observe(lambda one: one.decided(now_s, event, actions))
+
+    def _tell_refused(self, request: Request, error: PartageError) -> None:
+        self._observe(lambda one: one.refused(request.client, request.model, error))
+
+    def _observe(self, tell: Callable[[Observer], None]) -> None:
+        for one in list(self._observers):
+            try:
+                tell(one)
+            except Exception:
+                log.exception("%s sees nothing from now on", type(one).__name__)
+                self._observers.remove(one)
 
     def _carry_out(self, action: Action) -> None:
         match action:

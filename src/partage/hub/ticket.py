@@ -115,6 +115,8 @@ class Ticket:
                 cached_tokens=usage.cached_tokens if usage else 0,
                 output_tokens=usage.output_tokens if usage else self._output_tokens,
                 served_s=0.0 if self._granted_s is None else self._ended_s - self._granted_s,
+                first_output_s=self.timing.first_output_s,
+                decode_s=usage.decode_s if usage else 0.0,
             )
         )
 
