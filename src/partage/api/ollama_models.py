@@ -11,9 +11,10 @@ from partage.api.decoding import decode
 from partage.api.durations import rfc3339_in
 from partage.api.exchange import Exchange
 from partage.api.ollama_wire import DeleteIn, PullIn, ShowIn
-from partage.api.ports import ApiSettings, HubPort, PullProgress
+from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import NDJSON, while_present
 from partage.domain import Capability, JsonObject, JsonValue, Model, TensorFacts
+from partage.models.progress import PullProgress
 
 _show = msgspec.json.Decoder(ShowIn)
 _pull = msgspec.json.Decoder(PullIn)

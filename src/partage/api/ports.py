@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from partage.domain import Client, JsonObject, Model, Output, Request
-from partage.hub.views import PullProgress, QueuePosition, ResidentView, Timing
+from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.models.progress import PullProgress
 
 
 class Ticket(Protocol):

@@ -22,7 +22,8 @@ from partage.domain import JsonObject, JsonValue, Model
 from partage.errors import PartageError
 from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
-from partage.models.pull import PullProgress, pull
+from partage.models.progress import PullProgress
+from partage.models.pull import pull
 from partage.models.store import Manifest, Store
 
 Home: TypeAlias = Annotated[

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from partage.domain import Client, JsonObject, Model, Request
 from partage.hub.hub import Hub
 from partage.hub.ticket import Ticket
-from partage.hub.views import PullProgress, ResidentState, ResidentView
+from partage.hub.views import ResidentState, ResidentView
+from partage.models.progress import PullProgress
 from partage.policy.events import ModelForgotten, UnloadAsked
 from partage.policy.views import ResidentView as EngineView
 

@@ -44,11 +44,3 @@ class ResidentView:
     """None: never."""
     state: ResidentState
     slots: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullProgress:
-    status: str
-    digest: str = ""
-    total_bytes: int | None = None
-    completed_bytes: int | None = None

@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +27,7 @@ from partage.models import catalog, names
 from partage.models.child import FAILED, Failure
 from partage.models.disk import check_space, disk_errors, disk_full
 from partage.models.package import Job
+from partage.models.progress import PullProgress
 from partage.models.store import Store
 
 _TICK_S = 0.2
@@ -36,16 +36,6 @@ _DISK_FULL = re.compile(r"\[Errno (27|28|122)\]")
 _ERRORS: dict[str, type[PartageError]] = {
     kind.__name__: kind for kind in (DigestMismatch, DiskFull, ModelFileError, PullError, StoreError)
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """What a pull is doing; bytes where they can be counted."""
-
-    status: str
-    digest: str = ""
-    total_bytes: int | None = None
-    completed_bytes: int | None = None
 
 
 async def pull(store: Store, name: str) -> AsyncGenerator[PullProgress, None]:

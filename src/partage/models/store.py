@@ -16,19 +16,17 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import msgspec
 
-from partage.domain import Anatomy, Model
+from partage.domain import Message, Model
 from partage.errors import InvalidRequest, ModelFileError, ModelNotFound, PartageError, StoreError
-from partage.models import anatomy as facts
-from partage.models import catalog, names
+from partage.models import anatomy, catalog, names
 from partage.models.disk import disk_errors
+from partage.models.facts import Extras, FactsCache, FileFacts, model_of
 from partage.models.gguf_header import read_header
 
 log = logging.getLogger("partage.models")
@@ -57,10 +55,26 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     made_from: MadeFrom | None = None
     licence: str = ""
     template: str = ""
-    """Empty: the one in the GGUF."""
+    """For people; empty: the one in the GGUF."""
+    chat_template: str = ""
+    """For the engine, Jinja; empty: the one in the GGUF."""
     system: str = ""
     parameters: dict[str, bool | int | float | str | list[str]] = {}
     """Default options (Modelfile PARAMETER)."""
+    messages: tuple[tuple[str, str], ...] = ()
+    """Role and content of each (Modelfile MESSAGE)."""
+
+    @property
+    def extras(self) -> Extras:
+        return Extras(
+            source=self.source,
+            licence=self.licence,
+            template=self.template,
+            chat_template=self.chat_template,
+            system=self.system,
+            parameters={k: [*v] if isinstance(v, list) else v for k, v in self.parameters.items()},
+            messages=tuple(Message(role=role, content=content) for role, content in self.messages),
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,15 +88,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(blob.digest for blob in (self.weights, self.projector) if blob)
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What is kept of a header once read."""
-
-    anatomy: Anatomy
-    template: str
-    licence: str
-
-
 class Store:
     """All methods may block for the time of a disk access, add_file for the time of a copy."""
 
@@ -91,7 +96,7 @@ class Store:
         self.blobs = home / "blobs"
         self.manifests = home / "models"
         self.partial = home / "partial"
-        self._facts: dict[tuple[str, int, int], _Facts] = {}
+        self.facts = FactsCache()
 
     # ---- reading
 
@@ -142,7 +147,7 @@ class Store:
         """
         for file in (path, projector):
             if file is not None:
-                facts.anatomy(read_header(file))  # a file we cannot read never becomes a model
+                anatomy.anatomy(read_header(file))  # a file we cannot read never becomes a model
         with disk_errors(self.home), self._locked():
             manifest = Manifest(
                 name=names.canonical(name),
@@ -152,6 +157,25 @@ class Store:
             )
             self._write(manifest)
         return self.get(manifest.name)
+
+    def add_blobs(self, manifest: Manifest, files: Mapping[str, Path]) -> Model:
+        """Take files whose digests have been checked, on the store's own disk, and write their manifest.
+
+        Raises ModelFileError, DiskFull, StoreError.
+        """
+        for blob in (manifest.weights, manifest.projector):
+            if blob is not None:
+                anatomy.anatomy(read_header(files.get(blob.digest) or self.blob_path(blob.digest)))
+        with disk_errors(self.home), self._locked():
+            self.blobs.mkdir(parents=True, exist_ok=True)
+            for digest, file in files.items():
+                file.replace(self.blob_path(digest))
+            self._write(manifest)
+        return self.get(manifest.name)
+
+    def has_blob(self, digest: str, size_bytes: int | None = None) -> bool:
+        path = self.blob_path(digest)
+        return path.is_file() and size_bytes in {None, path.stat().st_size}
 
     def link(self, name: str, to: str) -> Model:
         """Give a model that is here one more name. Raises ModelNotFound, InvalidRequest, DiskFull, StoreError."""
@@ -176,7 +200,7 @@ class Store:
                     log.warning("keeping all blobs, for this may share one: %s", error)
                     return
             for digest in orphans:
-                self._blob_path(digest).unlink(missing_ok=True)
+                self.blob_path(digest).unlink(missing_ok=True)
             for folder in path.parents[:3]:
                 with contextlib.suppress(OSError):  # another name lives there
                     folder.rmdir()
@@ -213,55 +237,27 @@ class Store:
 
     def _model(self, path: Path, manifest: Manifest) -> Model:
         weights, projector = manifest.weights, manifest.projector
-        weights_facts = self._read_facts(weights)
-        projector_facts = self._read_facts(projector) if projector else None
-        template = manifest.about.template or weights_facts.template
-        return Model(
-            name=manifest.name,
+        return model_of(
+            manifest.name,
             digest=weights.digest,
-            path=str(self._blob_path(weights.digest)),
-            projector_path=str(self._blob_path(projector.digest)) if projector else None,
-            anatomy=weights_facts.anatomy,
-            projector=projector_facts.anatomy if projector_facts else None,
-            capabilities=facts.capabilities(weights_facts.anatomy, template, projector=projector is not None),
-            size_bytes=weights.size_bytes + (projector.size_bytes if projector else 0),
-            modified_at=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat().replace("+00:00", "Z"),
-            source=manifest.about.source,
-            licence=manifest.about.licence or weights_facts.licence,
-            template=template,
-            system=manifest.about.system,
-            parameters={
-                key: [*value] if isinstance(value, list) else value for key, value in manifest.about.parameters.items()
-            },
+            weights=self._file(weights),
+            projector=self._file(projector) if projector else None,
+            extras=manifest.about.extras,
+            modified_s=path.stat().st_mtime,
         )
 
-    def _read_facts(self, blob: Blob) -> _Facts:
-        path = self._blob_path(blob.digest)
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise ModelFileError(f"{path}: {error.strerror}") from error
-        if stat.st_size != blob.size_bytes:
-            raise ModelFileError(f"{path}: {stat.st_size} bytes where {blob.size_bytes} were stored")
-        key = (str(path), stat.st_mtime_ns, stat.st_size)
-        if key not in self._facts:
-            header = read_header(path)
-            try:
-                self._facts[key] = _Facts(
-                    facts.anatomy(header), facts.chat_template(header), header.text("general.license")
-                )
-            except ModelFileError as error:
-                raise ModelFileError(f"{path}: {error.message}") from error
-        return self._facts[key]
+    def _file(self, blob: Blob) -> tuple[Path, FileFacts]:
+        path = self.blob_path(blob.digest)
+        return path, self.facts.read(path, expected_bytes=blob.size_bytes)
 
-    def _blob_path(self, digest: str) -> Path:
+    def blob_path(self, digest: str) -> Path:
         return self.blobs / digest.replace(":", "-")
 
     def _take(self, path: Path, *, move: bool) -> Blob:
         with path.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
             os.fsync(file.fileno())
-        target = self._blob_path(digest)
+        target = self.blob_path(digest)
         size_bytes = path.stat().st_size
         if target.exists() and target.stat().st_size == size_bytes:
             return Blob(digest=digest, size_bytes=size_bytes)

@@ -26,8 +26,8 @@ from partage.hub.hub import Hub
 from partage.hub.journal import Journal
 from partage.hub.library import Library
 from partage.hub.profiles import Profiles
-from partage.hub.views import PullProgress
 from partage.hub.watch import watch_devices
+from partage.models.progress import PullProgress
 from partage.models.pull import pull
 from partage.models.store import Store
 from partage.policy.scheduler import Scheduler
@@ -58,12 +58,7 @@ def pulling(store: Store) -> Callable[[str], AsyncGenerator[PullProgress, None]]
     async def pulled(name: str) -> AsyncGenerator[PullProgress, None]:
         async with aclosing(pull(store, name)) as steps:
             async for step in steps:
-                yield PullProgress(
-                    status=step.status,
-                    digest=step.digest,
-                    total_bytes=step.total_bytes,
-                    completed_bytes=step.completed_bytes,
-                )
+                yield step
 
     return pulled
 

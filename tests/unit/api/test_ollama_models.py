@@ -9,9 +9,9 @@ import pytest
 
 from partage.api.fake_hub import CHATTY, FakeHub, fake_model
 from partage.api.ollama_models import parameter_size
-from partage.api.ports import PullProgress
 from partage.domain import Capability
 from partage.errors import DigestMismatch
+from partage.models.progress import PullProgress
 
 
 async def test_the_root_says_what_clients_look_for(http: httpx.AsyncClient):
