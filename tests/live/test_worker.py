@@ -12,16 +12,19 @@ pytestmark = pytest.mark.live
 TETHER = (sys.executable, "-m", "partage.worker.tether")
 
 
-def test_tether_becomes_the_command_with_the_environment_it_was_given():
+@pytest.mark.parametrize(
+    ("flags", "printed"), [((), ("a=b word\n", "")), (("--stdout-is-log",), ("", "a=b word\n"))], ids=["stdout", "log"]
+)
+def test_tether_becomes_the_command_with_the_environment_it_was_given(flags: tuple[str, ...], printed: tuple[str, str]):
     command = ("sh", "-c", 'echo "$COLOUR $0"', "word")
     done = subprocess.run(
-        [*TETHER, str(os.getpid()), "COLOUR=a=b", "--", *command],
+        [*TETHER, str(os.getpid()), *flags, "COLOUR=a=b", "--", *command],
         check=True,
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert (done.stdout, done.stderr) == ("", "a=b word\n")
+    assert (done.stdout, done.stderr) == printed
 
 
 def test_tether_to_a_parent_that_is_gone_runs_nothing():

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Generator
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, NoReturn, TypeAlias
 
 import typer
 from rich.console import Console
@@ -38,14 +38,28 @@ def errors() -> Generator[None]:
     try:
         yield
     except PartageError as error:
-        print(f"partage: {error.message}", file=sys.stderr)
-        raise typer.Exit(USAGE if isinstance(error, ConfigError) else FAILED) from None
+        _leave(error)
+    except BaseExceptionGroup as group:  # out of a task group
+        ours, others = group.split(PartageError)
+        if ours is None or others is not None:
+            raise
+        _leave(_first(ours))
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
     except BrokenPipeError:
         # The reader left (| head). Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+def _leave(error: BaseException) -> NoReturn:
+    print(f"partage: {error}", file=sys.stderr)
+    raise typer.Exit(USAGE if isinstance(error, ConfigError) else FAILED) from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def ago(seconds: float) -> str:

@@ -77,7 +77,15 @@ class LlamaCpp:
             key_path = directory / "key"
             key_path.write_text(key)
             settings = [f"{name}={value}" for name, value in environment(spec).items()]
-            tether = [sys.executable, "-m", "partage.worker.tether", str(os.getpid()), *settings, "--"]
+            tether = [
+                sys.executable,
+                "-m",
+                "partage.worker.tether",
+                str(os.getpid()),
+                "--stdout-is-log",
+                *settings,
+                "--",
+            ]
             child = await self._spawn([*tether, spec.llama_server, *arguments(spec, socket_path, str(key_path))])
         connection = Connection(
             "http://engine",

@@ -1,7 +1,7 @@
 """Ties a process to its parent: when the parent dies, by whatever signal, the kernel ends the process too.
 
 As a program it ties itself and becomes another one:
-`python -m partage.worker.tether PARENT_PID NAME=VALUE ... -- COMMAND ARGUMENT ...`
+`python -m partage.worker.tether PARENT_PID [--stdout-is-log] NAME=VALUE ... -- COMMAND ARGUMENT ...`
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+STDOUT_IS_LOG = "--stdout-is-log"
+"""For a command that prints its log on stdout, where its caller expects something else."""
 
 
 def tie_to(parent_pid: int) -> None:
@@ -28,9 +30,10 @@ def main(arguments: list[str]) -> None:
     parent_pid, *settings = arguments[:split]
     command = arguments[split + 1 :]
     tie_to(int(parent_pid))
-    environment = {name: value for name, _, value in (setting.partition("=") for setting in settings)}
+    environment = {name: value for name, _, value in (setting.partition("=") for setting in settings if "=" in setting)}
     os.environ.update(environment)  # noqa: TID251 (set for the child, not read)
-    os.dup2(2, 1)  # whatever the command prints is log
+    if STDOUT_IS_LOG in settings:
+        os.dup2(2, 1)
     try:
         os.execvp(command[0], command)  # noqa: S606 (no shell is meant)
     except OSError as error:
