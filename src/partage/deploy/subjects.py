@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from partage.deploy.compose_file import Project, Service
 from partage.deploy.dockerfile import Dockerfile
-from partage.deploy.engines import ServerKind, server_kind
+from partage.deploy.engines import OLLAMA, ServerKind, server_kind
 from partage.deploy.source import Place, Source
 from partage.deploy.variables import Variable
 from partage.deploy.yaml_tree import Scalar
@@ -45,13 +45,19 @@ Document: TypeAlias = Project | Dockerfile | DotEnv
 Subject: TypeAlias = Project | Service | Dockerfile | Environment | ImageName
 
 
+def _reader(service: Service) -> ServerKind | None:
+    """An override file need not repeat the image; a service that it calls ollama is one."""
+    bare = service.name == "ollama" and not {"image", "build"} & service.node.entries.keys()
+    return OLLAMA if bare else service.server
+
+
 def subjects_of(document: Document) -> Iterator[Subject]:
     match document:
         case Project():
             yield document
             for service in document.services.values():
                 yield service
-                yield Environment(tuple(service.variables.values()), service.server, service)
+                yield Environment(tuple(service.variables.values()), _reader(service), service)
                 if isinstance(image := service.get("image"), Scalar):
                     yield ImageName(service.image, image.place)
         case Dockerfile():
