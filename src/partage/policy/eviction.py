@@ -39,7 +39,7 @@ def victims(state: State) -> list[Victim]:
 def may_leave(state: State, resident: Resident) -> bool:
     if resident.phase != "ready" or resident.gated:
         return False
-    if resident.owed and resident.model.queue.ready_count and not resident.leaving:
+    if resident.owed and resident.model.queue.ready_count:
         return False
     return not state.is_pinned(resident)
 

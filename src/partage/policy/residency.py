@@ -39,8 +39,20 @@ def failed(state: State, event: events.EngineFailed) -> None:
     smaller = any(one.total_bytes < resident.placement.total_bytes for one in suitable_placements(model))
     if event.out_of_memory and smaller:
         model.too_large_bytes = resident.placement.total_bytes  # learned: the next smaller one is tried at once
+        refuse_outgrown(state, model)
     else:
         count_failure(state, model, event.reason)
+
+
+def refuse_outgrown(state: State, model: ModelState) -> None:
+    """The placements became fewer: those that need a longer context than any has left would wait in vain."""
+    longest = max((one.settings.context_tokens for one in suitable_placements(model)), default=0)
+    if max(model.queue.contexts, default=0) <= longest and longest:
+        return
+    for waiting in model.queue.waiting():
+        if waiting.demand.context_tokens > longest or not longest:
+            message = f"model '{model.name}' fits this machine with a context of {longest} tokens at most"
+            state.refuse(waiting.demand, "cannot_fit", message)
 
 
 def gone(state: State, event: events.EngineGone) -> None:
@@ -90,10 +102,11 @@ def expire(state: State) -> None:
         expires_s = state.expires_at_s(resident)
         if expires_s is None:
             continue
-        if expires_s <= state.now_s and not resident.model.queue.count:
+        if resident.model.queue.count:
+            resident.last_used_s = state.now_s  # somebody waits for it, so it is in use
+        elif expires_s <= state.now_s:
             state.stop(resident, "nobody used it for its keep-alive")
-        else:
-            state.schedule_expiry(resident)
+        state.schedule_expiry(resident)
 
 
 def load_pinned(state: State) -> None:

@@ -234,6 +234,7 @@ class Scheduler:
             model = self.state.new_model(profile)
         model.profile = profile
         model.too_large_bytes = None
+        residency.refuse_outgrown(self.state, model)
         self._room_changed = model.pinned or model.queue.count > 0
 
     def _forgotten(self, name: str) -> None:

@@ -52,23 +52,15 @@ def seek_room(state: State) -> None:
     if not state.unplaced:
         bring_back(state)
         return
-    ripe: list[Option] = []
-    among: list[Victim] | None = None
-    compared = 0
-    for model in list(islice(state.unplaced.values(), 8 * state.settings.candidates)):
-        if start_if_free(state, model):
-            continue
-        if compared == state.settings.candidates or _all_taken(state):
-            break
-        compared += 1
-        if among is None:
-            among = victims(state)
-        option = best_option(state, model, among)
-        if option is None:
-            continue
-        if option.at_s <= state.now_s:
-            ripe.append(option)
-        else:
+    waiting = list(islice(state.unplaced.values(), 8 * state.settings.candidates))
+    without = [model for model in waiting if not start_if_free(state, model)]
+    if not without or _all_taken(state):
+        return
+    among = victims(state)
+    options = [best_option(state, model, among) for model in without[: state.settings.candidates]]
+    ripe = [option for option in options if option is not None and option.at_s <= state.now_s]
+    for option in options:
+        if option is not None and option.at_s > state.now_s:
             look_again_at(state, option.at_s)
     if ripe:
         make_plan(state, min(ripe, key=lambda option: option.rank))

@@ -1,0 +1,215 @@
+"""A world for the policy in tests: carries out actions, keeps its own books, and complains when a promise is broken."""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+from partage.domain import Device, Footprint, LaunchSettings, Placement
+from partage.policy import actions, events
+from partage.policy.scheduler import Scheduler
+from partage.policy.settings import PolicySettings
+
+
+def placement(*shares: tuple[str, int], slots: int = 2, context: int = 4096, threads: int = 1, speed: float = 1.0) -> Placement:
+    return Placement(
+        settings=LaunchSettings(context_tokens=context, slots=slots, threads=threads),
+        shares=tuple((device, Footprint(weights_bytes=size)) for device, size in shares),
+        speed=speed,
+    )
+
+
+def gpu(name: str = "gpu", budget: int = 10) -> Device:
+    return Device(id=name, kind="cuda", name=name, total_bytes=budget)
+
+
+def host(budget: int = 100, cores: int = 2) -> Device:
+    return Device(id="host", kind="host", name="host", total_bytes=budget, cores=cores)
+
+
+class Town:
+    """Every event goes through tell(), which checks what must always hold."""
+
+    def __init__(self, settings: PolicySettings | None = None, *devices: Device) -> None:
+        self.settings = settings or PolicySettings()
+        self.scheduler = Scheduler(self.settings)
+        self.now_s = 0.0
+        self.budgets: dict[str, int] = {}
+        self.strangers: dict[str, int] = {}
+        self.cores = 0
+        self.running: dict[str, actions.StartEngine] = {}
+        self.ready: set[str] = set()
+        self.stopping: set[str] = set()
+        self.serving: dict[str, str] = {}
+        """Request: engine."""
+        self.load_only: set[str] = set()
+        self.open: dict[str, events.Demand] = {}
+        self.ended: dict[str, str] = {}
+        self.arrived_s: dict[str, float] = {}
+        self.served_by: dict[str, int] = {}
+        self.called_by: dict[str, set[str]] = {}
+        """Engine: those that waited for its model when it was started."""
+        self.out: list[actions.Action] = []
+        self.wake_s = math.inf
+        for device in devices:
+            self.tell(events.DeviceSeen(device))
+
+    # ---- what tests say ------------------------------------------------------------------------------------------
+
+    def learn(self, name: str, *places: Placement, load_s: float = 2.0, **profile: float | bool) -> None:
+        self.tell(events.ModelLearned(events.ModelProfile(model=name, placements=places, load_s=load_s, **profile)))  # type: ignore[arg-type]
+
+    def ask(self, request: str, model: str, client: str = "me", **demand: object) -> list[actions.Action]:
+        asked = events.Demand(id=request, model=model, client=client, **demand)  # type: ignore[arg-type]
+        self.open[request] = asked
+        self.arrived_s[request] = self.now_s
+        if asked.load_only:
+            self.load_only.add(request)
+        return self.tell(events.RequestArrived(asked))
+
+    def finish(self, request: str, outcome: events.Outcome = "done", output_tokens: int = 10) -> list[actions.Action]:
+        self.open.pop(request, None)
+        self.serving.pop(request, None)
+        assert self.ended.setdefault(request, outcome) == outcome, f"{request} ended twice"
+        return self.tell(events.RequestFinished(request=request, outcome=outcome, output_tokens=output_tokens))
+
+    def make_ready(self, engine: str) -> list[actions.Action]:
+        self.ready.add(engine)
+        return self.tell(events.EngineReady(engine=engine, load_s=1.0))
+
+    def go(self, engine: str, *, crashed: bool = False) -> list[actions.Action]:
+        self._forget(engine)
+        return self.tell(events.EngineGone(engine=engine, crashed=crashed))
+
+    def fail(self, engine: str, *, out_of_memory: bool = False) -> list[actions.Action]:
+        self._forget(engine)
+        return self.tell(events.EngineFailed(engine=engine, reason="it broke", out_of_memory=out_of_memory))
+
+    def _forget(self, engine: str) -> None:
+        del self.running[engine]
+        self.ready.discard(engine)
+        self.stopping.discard(engine)
+
+    def crash(self, engine: str) -> None:
+        """As the hub tells it: the engine is gone, then each of its requests waits again."""
+        victims = [request for request, where in self.serving.items() if where == engine]
+        self.go(engine, crashed=True)
+        for request in victims:
+            del self.serving[request]
+            self.tell(events.RequestRequeued(request=request))
+
+    def pass_time(self, seconds: float) -> None:
+        """To that moment, waking the policy whenever it asked for it."""
+        until_s = self.now_s + seconds
+        while self.wake_s <= until_s:
+            self.now_s = max(self.now_s, self.wake_s)
+            self.wake_s = math.inf
+            self.tell(events.TimePassed())
+        self.now_s = until_s
+
+    def settle(self, limit: int = 1000) -> None:
+        """Let every start, stop and request come to its end, a second each."""
+        for _ in range(limit):
+            todo = [*self.stopping, *(set(self.running) - self.ready - self.stopping), *self.serving]
+            if not todo and (not self.open or self.wake_s == math.inf):
+                return
+            if not todo:
+                self.pass_time(max(0.0, self.wake_s - self.now_s))
+                continue
+            self.pass_time(1.0)
+            for engine in list(self.stopping):
+                self.go(engine)
+            for engine in set(self.running) - self.ready - self.stopping:
+                self.make_ready(engine)
+            for request in list(self.serving):
+                self.finish(request)
+
+    # ---- books and promises --------------------------------------------------------------------------------------
+
+    def tell(self, event: events.Event) -> list[actions.Action]:
+        match event:
+            case events.DeviceSeen(device=device):
+                self.budgets[device.id] = device.budget_bytes
+                self.cores = max(self.cores, device.cores)
+            case events.StrangersSeen(device=device, bytes_=bytes_):
+                self.strangers[device] = bytes_
+            case _:
+                pass
+        self.out = self.scheduler.decide(event, self.now_s)
+        for action in self.out:
+            self._carry_out(action)
+        self._check()
+        return self.out
+
+    def _carry_out(self, action: actions.Action) -> None:
+        match action:
+            case actions.Serve(request=request, engine=engine):
+                assert request in self.open, f"{request} is served although it has ended"
+                assert request not in self.serving, f"{request} is served twice"
+                assert engine in self.ready, f"{engine} serves before it is ready"
+                assert engine not in self.stopping, f"{engine} serves while it stops"
+                self.served_by[engine] = self.served_by.get(engine, 0) + 1
+                self.serving[request] = engine
+                self.called_by.get(engine, set()).discard(request)
+            case actions.StartEngine(engine=engine, model=model, placement=place):
+                assert engine not in self.running
+                for device, share in place.shares:
+                    free = self.budgets[device] - self.strangers.get(device, 0) - self._held(device)
+                    assert share.total_bytes <= free, f"{engine} does not fit {device}"
+                self.running[engine] = action
+                self.called_by[engine] = {one for one, asked in self.open.items() if asked.model == model}
+            case actions.StopEngine(engine=engine):
+                assert engine in self.running
+                assert engine not in self.stopping, f"{engine} is stopped twice"
+                streams = {where for one, where in self.serving.items() if one not in self.load_only}
+                assert engine not in streams, f"{engine} is stopped while it serves"
+                callers = self.called_by.get(engine, set()) & self.open.keys()
+                assert self.served_by.get(engine) or not callers, f"{engine} leaves before it served who called it"
+                self.stopping.add(engine)
+            case actions.Refuse(request=request, kind=kind):
+                assert request in self.open, f"{request} is refused although it has ended"
+                assert request not in self.serving
+                assert request not in self.ended
+                del self.open[request]
+                self.ended[request] = kind
+            case actions.WakeAt(at_s=at_s):
+                self.wake_s = at_s
+            case _:
+                raise AssertionError(action)
+
+    def _held(self, device: str) -> int:
+        return sum(start.placement.bytes_on(device) for start in self.running.values())
+
+    def _check(self) -> None:
+        computing: set[str] = set()
+        for engine, start in self.running.items():
+            streams = [one for one, where in self.serving.items() if where == engine and one not in self.load_only]
+            assert len(streams) <= start.placement.settings.slots, f"{engine} has {len(streams)} streams"
+            if streams and "host" in dict(start.placement.shares):
+                computing.add(engine)
+        threads = sum(min(self.cores, self.running[engine].placement.settings.threads) for engine in computing)
+        assert threads <= self.cores, f"{threads} threads compute on {self.cores} cores"
+        for view in self.scheduler.ledger_view():
+            held = self._held(view.device)
+            assert view.residents_bytes + view.loading_bytes == held, "the ledger disagrees with the world"
+        bound = self.scheduler.wait_bound_s()
+        for request, asked in self.open.items():
+            if request not in self.serving:
+                assert self.now_s - self.arrived_s[request] <= bound[asked.class_] + 1e-6, f"{request} waits too long"
+        assert self.scheduler.state.queued == len(self.open) - len(self.serving.keys() & self.open.keys())
+
+    @property
+    def stopped(self) -> list[str]:
+        return [one.engine for one in self.out if isinstance(one, actions.StopEngine)]
+
+    @property
+    def started(self) -> list[str]:
+        return [one.engine for one in self.out if isinstance(one, actions.StartEngine)]
+
+    @property
+    def served(self) -> list[str]:
+        return [one.request for one in self.out if isinstance(one, actions.Serve)]
+
+    @property
+    def refusals(self) -> list[actions.Refuse]:
+        return [one for one in self.out if isinstance(one, actions.Refuse)]
