@@ -72,3 +72,22 @@ def test_a_german_address_is_read():
 
 def test_a_letterhead_without_an_address_has_none():
     assert place("ACME LTD\nTEL 03-123456\nTotal 5.00") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "ACME LTD\nNo.3, Jalan 21/39, 47400 Petaling Jaya\nSelangor\nGST ID No : 000504664064",
+            "No.3, Jalan 21/39, 47400 Petaling Jaya Selangor",
+        ),
+        ("ACME LTD\nJALAN PERMAS 10,\nMASAI,\n81750\nTel. 07-388", "JALAN PERMAS 10, MASAI, 81750"),
+        (
+            "ACME LTD\nNO.5: 55 & 59, JALAN SAGU 18,\n81100 JOHOR.\nDocument No : TD01",
+            "NO.5: 55 & 59, JALAN SAGU 18, 81100 JOHOR.",
+        ),
+        ("ACME LTD\nNO 12 JALAN SEMUT 3\n52200 KUALA LUMPUR\nTABLE 4", "NO 12 JALAN SEMUT 3 52200 KUALA LUMPUR"),
+    ],
+)
+def test_an_address_ends_where_it_ends(text: str, wanted: str):
+    assert place(text) == wanted

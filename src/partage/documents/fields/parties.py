@@ -43,7 +43,7 @@ _REACH = re.compile(
 )
 _IDENTITY = re.compile(
     r"\b(?:gst|sst|vat|tax|ust|steuer|tin|abn|ein|reg|registration|roc|co\W?reg|br)\b.{0,20}(?:n[o0]|id|nr|number|#|:|\d{5})|"
-    r"\bgst\b|\bco\W{0,2}\s?(?:reg|no)\b|\bust-?id|^\W*[a-z]{0,3}\d{5,}\s?-?\s?[a-z]?\W*$",
+    r"\bgst\b|\bco\W{0,2}\s?(?:reg|no)\b|\bust-?id|^\W*(?:[a-z]{0,3}\d{6,}\s?-?\s?[a-z]?|\d{5}\s?-\s?[a-z])\W*$",
     re.IGNORECASE,
 )
 _NOT_ISSUER = re.compile(r"thank|shopping|bill to|sold to|customer|owned by|formerly|known as|@|www\\.", re.IGNORECASE)
@@ -66,8 +66,9 @@ _HOUSE = re.compile(
     r"(?:(?:no|lot|b[l1i]k|unit|suite|p\.?t)\b|#?\d+[\w-]*,?\s)(?=.*[A-Za-z]{3})|\D{4,}\s\d{1,4}\s?[a-z]?,?$",
     re.IGNORECASE,
 )
+_TOWN_ONLY = re.compile(r"(?<!\d)\d{5}[ ,]+[^\W\d_]+(?: [^\W\d_]+)*$")
 _PRICE = re.compile(r"\b\d+\.\d{2}\s?[A-Z]{0,3}$")
-_COLON = re.compile(r"^(?!.*\b(?:no|lot)\b).*:", re.IGNORECASE)
+_COLON = re.compile(r"^(?!\W*(?:no|lot)\b).*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +239,10 @@ def _address_score(line: _Line, run: list[_Line], name: Found | None) -> float:
         return -5.0
     score = 1.5 * bool(_STREET.search(text)) + 2.0 * bool(_POSTCODE.search(text)) + 0.5 * (text.count(",") > 1)
     score += 1.0 * bool(_HOUSE.match(text)) + 0.7 * text.endswith(",")
+    if _CHATTER.search(text) and (not run or score < 1.5):
+        return -1.0
     if not run:
-        return -1.0 if _CHATTER.search(text) else score
+        return score
     previous = run[-1].row
     gap = line.row.box.top - previous.box.bottom
     if line.at - run[-1].at > 2 or gap > 1.5 * previous.height or not _same_column(previous, line.row):
@@ -248,8 +251,10 @@ def _address_score(line: _Line, run: list[_Line], name: Found | None) -> float:
         return -1.0  # a full stop ends the address, unless what follows is plainly more of it
     if previous.text.rstrip().endswith((",", "-", "&")) or re.search(r"\b\d{5}$", previous.text):
         score += 2.0
-    elif not (previous.text.rstrip().endswith(".") or _has_postcode(run) or _CHATTER.search(text)):
+    elif not (previous.text.rstrip().endswith(".") or _has_postcode(run)):
         score += 0.5
+    elif _TOWN_ONLY.search(previous.text) and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+){0,2}\.?", text):
+        score += 0.5  # after postcode and town, without a comma: the state or the country
     return score
 
 
