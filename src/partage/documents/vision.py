@@ -23,6 +23,8 @@ EXTRACT = (
 )
 MOST_PICTURES = 4
 MOST_TEXT = 12_000
+ANSWER_S = 300.0
+"""Then the page is left to OCR: a model that hangs must not hold a job for ever."""
 
 
 class Reader(Protocol):
@@ -63,14 +65,16 @@ class HubReader:
 
     async def transcribe(self, model: str, jpeg: bytes) -> str:
         messages = [Message(role="user", content=TRANSCRIBE, images=(Image(data=jpeg, media_type="image/jpeg"),))]
-        answer = await self._client.chat(model, messages, options={"temperature": 0, "num_predict": 2048})
+        answer = await self._client.chat(
+            model, messages, options={"temperature": 0, "num_predict": 2048}, timeout_s=ANSWER_S
+        )
         return re.sub(r"^```\w*\n|\n```$", "", answer.text.strip())
 
     async def fields(self, model: str, text: str, jpegs: tuple[bytes, ...], schema: JsonObject) -> JsonObject:
         images = tuple(Image(data=jpeg, media_type="image/jpeg") for jpeg in jpegs[:MOST_PICTURES])
         messages = [Message(role="user", content=EXTRACT + text[:MOST_TEXT], images=images)]
         answer = await self._client.chat(
-            model, messages, format=schema, options={"temperature": 0, "num_predict": 1024}
+            model, messages, format=schema, options={"temperature": 0, "num_predict": 1024}, timeout_s=ANSWER_S
         )
         try:
             return msgspec.json.decode(answer.text, type=dict[str, Any])
