@@ -13,9 +13,7 @@ GIB = 1 << 30
 
 
 def gpu(index: int) -> GpuReading:
-    return GpuReading(
-        uuid=f"GPU-{index}", index=index, name="Test", total_bytes=24 * GIB, used_bytes=0, process_bytes=()
-    )
+    return GpuReading(uuid=f"GPU-{index}", index=index, name="Test", total_bytes=24 * GIB, used_bytes=0)
 
 
 def host() -> HostReading:

@@ -1,0 +1,71 @@
+"""Who holds a GPU's memory: an engine of ours, a lease, a container, or a stranger.
+
+Checked in this order, for each process the driver shows:
+1. it, or a process above it, is an engine of ours;
+2. the same for a lease;
+3. its cgroup is a container's: named as Docker names it, by its id where Docker is not to be asked;
+4. it is somebody's program on the host;
+5. it is not in our /proc: we run in a container of our own, without the host's pid namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from partage.device.nvml import GpuProcess
+from partage.device.processes import Processes
+
+OwnerKind: TypeAlias = Literal["engine", "lease", "container", "stranger", "unseen"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    kind: OwnerKind
+    name: str
+    """Engine, lease, container; of a stranger "user: command"."""
+    pid: int
+    used_bytes: int | None
+
+
+def attribute(
+    processes: Iterable[GpuProcess],
+    proc: Processes,
+    *,
+    engines: Mapping[int, str],
+    leases: Mapping[int, str],
+    containers: Mapping[str, str],
+) -> tuple[Owner, ...]:
+    """`engines` and `leases` are by process id, `containers` names by container id."""
+    return tuple(_owner(one, proc, engines, leases, containers) for one in processes)
+
+
+def _owner(
+    one: GpuProcess,
+    proc: Processes,
+    engines: Mapping[int, str],
+    leases: Mapping[int, str],
+    containers: Mapping[str, str],
+) -> Owner:
+    kind, name = _who(one.pid, proc, engines, leases, containers)
+    return Owner(kind=kind, name=name, pid=one.pid, used_bytes=one.used_bytes)
+
+
+def _who(
+    pid: int, proc: Processes, engines: Mapping[int, str], leases: Mapping[int, str], containers: Mapping[str, str]
+) -> tuple[OwnerKind, str]:
+    facts = proc.facts(pid) if pid > 0 else None
+    if facts is None or proc.sees_host_pids() is False:
+        # 5. A number that means another process here would be worse than no name.
+        return "unseen", "a process outside this container's view"
+    line = list(proc.lineage(pid))
+    for above in line:
+        if above in engines:  # 1.
+            return "engine", engines[above]
+    for above in line:
+        if above in leases:  # 2.
+            return "lease", leases[above]
+    if facts.container is not None:  # 3.
+        return "container", containers.get(facts.container, facts.container[:12])
+    return "stranger", f"{facts.user}: {facts.command}"  # 4.
