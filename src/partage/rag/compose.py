@@ -23,6 +23,9 @@ SUPPORTING_WORDS = 0.34
 SUPPORTING_BOTH = 0.15  # similarity that is enough where any word is shared
 BORROWED_WORDS = 0.8  # of a tiny model's sentence
 SHORT_SENTENCE = 40
+FINISHED = ".!?:;"
+UNFINISHED = 0.25  # headings look like the question and answer nothing
+NAME_WEIGHT = 4.0  # of a word like "E05" or "TD58", against one without digits
 CITATION = re.compile(r"\s?\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 ASKS_FOR_NUMBER = re.compile(
     r"\s*(?:how (?:long|many|much|often)|when|wie ?(?:lange|viele?|oft)|wann)\b", re.IGNORECASE
@@ -30,6 +33,7 @@ ASKS_FOR_NUMBER = re.compile(
 ASKS_FOR_REASON = re.compile(r"\s*(?:why|what is the reason|warum|weshalb|wieso)\b", re.IGNORECASE)
 GIVES_REASON = re.compile(r"\b(?:reasons?|because|due to|grund|weil|wegen)\b", re.IGNORECASE)
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+MIXED = re.compile(r"(?=.*\d)(?=.*[^\W\d])")
 NOT_FOUND = "NOT FOUND"
 
 NO_PASSAGES = "The documents say nothing about this."
@@ -56,14 +60,18 @@ class Checked:
 
 
 def candidates(hits: Sequence[Hit]) -> list[Candidate]:
-    """List the sentences of the passages, without headings; a short line goes with the one that follows it."""
+    """List the sentences of the passages, without headings; a short or unfinished line goes with the one after it.
+
+    "Reason for return" is unfinished: what follows is its value.
+    """
     found: dict[tuple[str, int, int], Candidate] = {}
     for number, hit in enumerate(hits, start=1):
         passage = hit.passage
         kept = [one for one in sentences(passage.text) if not one.heading] or sentences(passage.text)
         for index, one in enumerate(kept):
             end = one.end
-            if end - one.start < SHORT_SENTENCE and index + 1 < len(kept):
+            short = end - one.start < SHORT_SENTENCE or passage.text[end - 1] not in FINISHED
+            if short and index + 1 < len(kept):
                 end = kept[index + 1].end
             # Neighbouring chunks overlap: the same sentence is a candidate once, for its best passage.
             place = (passage.document_id, passage.page, passage.start + one.start)
@@ -91,7 +99,8 @@ def best(
         words = 0.5 * shared(said[index]) + 0.3 * shared(around[one.number - 1])
         number = 0.15 if asks_for_number and NUMBER.search(one.text) else 0.0
         reason = 0.6 if asks_for_reason and GIVES_REASON.search(one.text) else 0.0
-        return similarities.get(index, 0.0) + words + 0.2 * hits[one.number - 1].score + number + reason
+        unfinished = UNFINISHED if one.text[-1] not in FINISHED else 0.0
+        return similarities.get(index, 0.0) + words + 0.2 * hits[one.number - 1].score + number + reason - unfinished
 
     chosen: list[Candidate] = []
     ranked = sorted(range(len(among)), key=score, reverse=True)
@@ -107,9 +116,10 @@ def rarity(asked: Collection[str], said: Sequence[frozenset[str]]) -> dict[str, 
     """Weigh the question's words by how few candidates say them; together 1.
 
     "E05" tells one sentence from all others, the product's name none: inverse document frequency (Spärck Jones, 1972).
+    Words of letters and digits are names of one thing, and count more.
     """
     weights = {
-        word: math.log(1 + len(said) / count)
+        word: math.log(1 + len(said) / count) * (NAME_WEIGHT if MIXED.match(word) else 1.0)
         for word in asked
         if (count := sum(word in sentence for sentence in said)) > 0
     }
