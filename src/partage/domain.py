@@ -18,9 +18,6 @@ EngineId: TypeAlias = str  # unique in a hub's life: "llama3.2:latest#7"
 RequestId: TypeAlias = str
 
 
-# ---- clients ---------------------------------------------------------------------------------------------------
-
-
 class Class(IntEnum):
     """How urgent a client's work is; the smaller goes first."""
 
@@ -43,9 +40,6 @@ class Client:
     """Answer deadline when the request brings none."""
     hard_deadline: bool = False
     """Refuse at once what cannot meet its deadline, instead of serving it late."""
-
-
-# ---- models ----------------------------------------------------------------------------------------------------
 
 
 class Capability(StrEnum):
@@ -141,9 +135,6 @@ class Model:
     remote: Remote | None = None
 
 
-# ---- devices and memory ----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """Something that holds models: one GPU, or the host's RAM and cores."""
@@ -234,9 +225,6 @@ class Placement:
         return sum(footprint.total_bytes for _, footprint in self.shares)
 
 
-# ---- work: what is asked of a model ----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One picture as it came: the bytes and their media type ("image/png")."""
@@ -323,9 +311,6 @@ class EmbedWork:
 Work: TypeAlias = ChatWork | CompletionWork | EmbedWork
 
 
-# ---- answers ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What one request cost, as measured by the engine."""
@@ -383,9 +368,6 @@ class Vectors:
 
 
 Output: TypeAlias = PromptProgress | Delta | Done | Vectors
-
-
-# ---- requests --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
