@@ -17,7 +17,7 @@ class ClassFigures:
     attainment: float
     first_token_p50_s: float
     first_token_p99_s: float
-    """Of those that got one; a request that never did counts until the end of the run."""
+    """Refused: never. Still waiting at the end of the run: as long as until then."""
     refused: int
 
 
@@ -88,6 +88,9 @@ def _attainment(workload: Workload, result: Result, indices: Iterable[int]) -> f
 
 
 def first_token_wait_s(workload: Workload, result: Result, index: int) -> float:
+    """Infinite for a request that was refused for good: refusing is not serving fast."""
+    if not math.isnan(result.refused_s[index]):
+        return math.inf
     return _until(result.first_token_s[index], result, index) - workload.arrivals[index].at_s
 
 

@@ -228,8 +228,7 @@ class LlamaSwap(Peer):
 
     def step(self) -> None:
         for target, leaving in list(self.swapping.items()):
-            leaving &= self.runners.keys()
-            if not leaving:
+            if not leaving & self.runners.keys():
                 placement = self.fitting(target)
                 if placement is None:
                     continue

@@ -95,7 +95,7 @@ class World:
             model.name: (1 / model.prefill_tokens_per_s, 1 / model.decode_tokens_per_s) for model in workload.models
         }
         count = len(workload.arrivals)
-        self.result = Result(*(array("d", [math.nan]) * count for _ in range(4)))
+        self.result = Result(_unknown(count), _unknown(count), _unknown(count), _unknown(count))
         self._open = count
         self._tries: dict[int, int] = {}
 
@@ -292,3 +292,7 @@ class World:
                 served_s=served_s,
             )
         )
+
+
+def _unknown(count: int) -> array[float]:
+    return array("d", [math.nan]) * count

@@ -46,7 +46,7 @@ def hub_mix(
 
     Load 1 offers about one second of work, as one stream alone would take it, per second.
     """
-    chance = random.Random(seed)
+    chance = _chance(seed)
     until_s = minutes * 60.0
     chats = [CHAT, SMALL, LARGE, CODE]
     shares = _power_law(len(chats), zipf)
@@ -57,8 +57,10 @@ def hub_mix(
         for at_s in _gamma_arrivals(chance, per_second * share, variation, until_s):
             client = f"user{chance.randrange(users)}"
             asked.append(_interactive(chance, at_s, model, client, lengths))
-    for at_s in _gamma_arrivals(chance, 0.1 * load, 1.0, until_s):
-        asked.append(Asked(at_s, EMBED.name, "rag", Class.INTERACTIVE, chance.randint(10, 60), 1, EMBEDDING_GOAL))
+    asked += [
+        Asked(at_s, EMBED.name, "rag", Class.INTERACTIVE, chance.randint(10, 60), 1, EMBEDDING_GOAL)
+        for at_s in _gamma_arrivals(chance, 0.1 * load, 1.0, until_s)
+    ]
     for at_s in _gamma_arrivals(chance, load / 600.0, 1.0, until_s):
         asked += _burst(chance, at_s, VISION, "documents", chance.randint(20, 60), (1200, 250))
     for at_s in _gamma_arrivals(chance, load / 900.0, 1.0, until_s):
@@ -86,17 +88,20 @@ def alternation(models: Sequence[SimModel], *, count: int, every_s: float, clien
 
 
 def flood(seed: int, *, factor: float, minutes: float = 20.0, per_second: float = 0.02, clients: int = 10) -> Workload:
-    """Equal clients over two models that do not fit together; the last one asks `factor` times as often."""
-    chance = random.Random(seed)
+    """Equal clients over three models that do not all fit 24 GB; the last client asks `factor` times as often."""
+    models = (CHAT, LARGE, VISION)
     until_s = minutes * 60.0
     asked: list[Asked] = []
     for number in range(clients):
         rate = per_second * (factor if number == clients - 1 else 1.0)
-        stream = random.Random(seed * 1000 + number)  # the others' requests do not depend on the flood
-        for at_s in _gamma_arrivals(stream, rate, 1.0, until_s):
-            asked.append(_interactive(stream, at_s, stream.choice((CHAT, SMALL)), f"client{number}", CHAT_LENGTHS))
-    del chance
-    return workload(f"flood x{factor:g}, seed {seed}", (CHAT, SMALL), asked, until_s)
+        chance = _chance(seed * 1000 + number)  # what the others ask does not depend on the flood
+        for at_s in _gamma_arrivals(chance, rate, 1.0, until_s):
+            asked += [_interactive(chance, at_s, chance.choice(models), f"client{number}", CHAT_LENGTHS)]
+    return workload(f"flood x{factor:g}, seed {seed}", models, asked, until_s)
+
+
+def _chance(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - to be the same each time is the point
 
 
 def _interactive(

@@ -1,0 +1,149 @@
+"""The command `partage simulate`: policies compared on virtual time, and a hub's journal played again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from partage.cli.terminal import Json, console, errors, print_json
+from partage.config import load_config
+from partage.errors import InvalidRequest
+from partage.journal_format import parse_lines
+from partage.policy.settings import PolicySettings
+from partage.sim import compare, picture, synthetic, trace
+from partage.sim.compare import MakeWorkload, Summary
+from partage.sim.machine import Machine, gpus
+from partage.sim.replay import Replay, replay
+from partage.sim.workload import GB
+
+
+def register(app: typer.Typer) -> None:
+    app.command("simulate")(simulate_command)
+
+
+def simulate_command(
+    workload: Annotated[
+        str, typer.Argument(help="hub-mix, alternation, flood, or a file: a public trace (CSV) or a hub's journal.")
+    ] = "hub-mix",
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated; see --list.")
+    ] = "partage,ollama-np4,llama-swap-matrix",
+    memory: Annotated[str, typer.Option(help="GPUs in GB, comma-separated: 24 or 16,16.")] = "24",
+    load_speed: Annotated[float, typer.Option(help="GB/s from disk or host memory to a GPU.")] = 2.5,
+    loads: Annotated[
+        str, typer.Option(help="Comma-separated; of a trace, how much faster it is played.")
+    ] = "0.3,0.6,1",
+    seeds: Annotated[int, typer.Option(min=1, help="How many; a trace has only one.")] = 3,
+    minutes: Annotated[float, typer.Option(min=1, help="Length of a synthetic workload.")] = 60.0,
+    html: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
+    again: Annotated[
+        bool, typer.Option("--replay", help="Play a journal event by event and compare the decisions.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the policies.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare ways to share GPUs on virtual time, or play a hub's journal again."""
+    with errors():
+        if list_:
+            console().print("\n".join(compare.POLICIES))
+            return
+        if again:
+            _replay(Path(workload), as_json=as_json)
+            return
+        chosen = [one.strip() for one in policies.split(",")]
+        unknown = [one for one in chosen if one not in compare.POLICIES]
+        if unknown:
+            raise InvalidRequest(f"no such policy: {', '.join(unknown)}; known: {', '.join(compare.POLICIES)}")
+        machine = gpus(*(size * GB for size in _numbers(memory)), load_bytes_per_s=load_speed * GB)
+        make, one_seed = _maker(workload, minutes)
+        tried = _numbers(loads)
+        rows = list(compare.rows(chosen, make, machine, tried, range(1 if one_seed else seeds)))
+        summaries = compare.summaries(rows)
+        if html is not None:
+            html.write_text(_picture(workload, summaries, chosen, make, machine, tried), encoding="utf-8")
+        if as_json:
+            print_json(json.loads(json.dumps([dataclasses.asdict(one) for one in summaries])))
+        else:
+            console().print(_table(summaries))
+
+
+def _maker(name: str, minutes: float) -> tuple[MakeWorkload, bool]:
+    """How to make the workload, and whether it is the same whatever the seed."""
+    match name:
+        case "hub-mix":
+            return lambda seed, load: synthetic.hub_mix(seed, load, minutes=minutes), False
+        case "flood":
+            return lambda seed, load: synthetic.flood(seed, factor=20 * load, minutes=minutes), False
+        case "alternation":
+            models = (synthetic.LARGE, synthetic.CODE)
+            return lambda _seed, load: synthetic.alternation(models, count=200, every_s=2.0 / load), True
+        case _:
+            path = Path(name)
+            if not path.is_file():
+                raise InvalidRequest(f"'{name}' is neither hub-mix, alternation or flood, nor a file")
+            read = trace.read_trace if path.suffix == ".csv" else trace.read_journal
+            return lambda _seed, load: read(path, stretch=1.0 / load), True
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(one) for one in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) <= 0:
+        raise InvalidRequest(f"'{text}' is not a list of positive numbers, as in 0.3,0.6")
+    return numbers
+
+
+def _table(summaries: list[Summary]) -> Table:
+    table = Table(
+        "LOAD", "POLICY", "IN TIME", "+-", "TTFT P50", "P99", "BATCH", "WORST CLIENT", "SWAPS/H", "LOADING", "LONGEST",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for one in summaries:
+        table.add_row(
+            f"{one.load:g}",
+            one.policy,
+            f"{one.attainment:.1%}",
+            f"{one.attainment_spread:.1%}",
+            f"{one.first_token_p50_s:.2f} s",
+            f"{one.first_token_p99_s:.1f} s",
+            f"{one.batch_attainment:.1%}",
+            f"{one.worst_client_attainment:.1%}",
+            f"{one.swaps_per_hour:.0f}",
+            f"{one.load_share:.0%}",
+            f"{one.longest_wait_s:.0f} s",
+        )
+    return table
+
+
+def _picture(
+    title: str, summaries: list[Summary], chosen: list[str], make: MakeWorkload, machine: Machine, loads: list[float]
+) -> str:
+    example = make(0, loads[len(loads) // 2])
+    return picture.page(title, summaries, [(one, compare.run(one, example, machine)) for one in chosen])
+
+
+def _replay(path: Path, *, as_json: bool) -> None:
+    hub = load_config().hub
+    settings = PolicySettings(keep_alive_s=hub.keep_alive_s, queue_limit=hub.max_queue)
+    with path.open("rb") as lines:
+        found = replay(parse_lines(lines), settings)
+    if as_json:
+        print_json({"events": found.events, "actions": found.actions, "differences": len(found.differences)})
+    else:
+        console().print(_told(found))
+    if found.differences:
+        raise typer.Exit(1)
+
+
+def _told(found: Replay) -> str:
+    lines = [f"{found.events} events, {found.actions} actions, {len(found.differences)} differences"]
+    for one in found.differences:
+        lines += [f"at {one.at_s:.3f} s, {one.event}", f"  then: {one.then}", f"  now:  {one.now}"]
+    return "\n".join(lines)
