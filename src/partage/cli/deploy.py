@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from partage.cli.terminal import FAILED, USAGE, errors, print_json
+from partage.cli.terminal import FAILED, USAGE, Json, console, errors, print_json
 from partage.errors import ConfigError, InvalidRequest
+from partage.quantities import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from partage.deploy.plan import Plan
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "Dockerfile", ".env")
 
 
 def register(app: typer.Typer) -> None:
     app.command("lint")(lint_command)
+    app.command("plan")(plan_command)
 
 
 def lint_command(
@@ -85,3 +90,87 @@ def _explain(code: str) -> None:
     fixable = "yes, with --fix" if rule.fixable else "by hand"
     print(f"{rule.code} {rule.name} ({rule.level})\n\n{rule.explanation}\n\nCure: {rule.cure}\nMended: {fixable}")
     print(textwrap.fill(f"Source: {rule.source}", 120, subsequent_indent="  "))
+
+
+def plan_command(
+    models: Annotated[list[str], typer.Argument(help="Model names, GGUF files, or a compose file that names models.")],
+    gpus: Annotated[str | None, typer.Option("--gpus", help="Plan for these, as in 1x8GiB, 2x24GiB, none.")] = None,
+    memory: Annotated[str, typer.Option("--memory", help="With --gpus: RAM that models may use.")] = "16GiB",
+    context: Annotated[int, typer.Option("--context", min=256, help="Tokens of context per slot.")] = 4096,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=64, help="Requests a model serves at once.")] = 4,
+    kv_type: Annotated[Literal["f16", "q8_0", "q4_0"], typer.Option("--kv-type", help="Type of the KV cache.")] = "f16",
+    as_json: Json = False,
+) -> None:
+    """Tell whether these models fit together on this machine, with how many slots, and what would fit instead.
+
+    Exit code 0: as asked for; 1: not, or only with less.
+    """
+    from partage.config import load_config  # noqa: PLC0415
+    from partage.deploy import plan as planning  # noqa: PLC0415
+    from partage.deploy.machine import described_machine, this_machine  # noqa: PLC0415
+    from partage.deploy.wanted import resolve  # noqa: PLC0415
+    from partage.models.store import Store  # noqa: PLC0415
+
+    with errors():
+        config = load_config()
+        try:
+            devices = described_machine(gpus, parse_bytes(memory)) if gpus is not None else this_machine(config)
+        except InvalidRequest as error:
+            raise ConfigError(f"--gpus or --memory: {error.message}") from None
+        terms = planning.Terms(context_tokens=context, slots=slots, kv_type=kv_type)
+        made = planning.plan(resolve(models, Store(config.home)), devices, terms)
+    if as_json:
+        print_json(planning.as_json(made))
+    else:
+        _show_plan(made)
+    raise typer.Exit(0 if made.as_wished else FAILED)
+
+
+def _show_plan(made: Plan) -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    from partage.deploy import plan as planning  # noqa: PLC0415
+
+    names = {device.id: device.name for device in made.devices}
+    columns = (
+        "MODEL",
+        "FROM",
+        "ON",
+        "CONTEXT",
+        "SLOTS",
+        "WEIGHTS",
+        "+ KV",
+        "+ COMPUTE",
+        "+ VISION",
+        "+ OTHER",
+        "= TOTAL",
+    )
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in made.rows:
+        parts, settings = planning.footprint_of(row), row.placement.settings
+        on = " + ".join(names[device] for device, _ in row.placement.shares)
+        most = planning.most_slots(made, row) if row.fits else settings.slots
+        table.add_row(
+            row.wanted.name,
+            row.wanted.origin,
+            on if row.fits else "nowhere",
+            str(settings.context_tokens),
+            f"{settings.slots} (up to {most})" if most > settings.slots else str(settings.slots),
+            format_bytes(parts.weights_bytes),
+            format_bytes(parts.kv_bytes),
+            format_bytes(parts.compute_bytes),
+            format_bytes(parts.projector_bytes) if parts.projector_bytes else "-",
+            format_bytes(planning.other_bytes(parts)),
+            format_bytes(parts.total_bytes),
+        )
+    console().print(table)
+    for device in made.devices:
+        used = made.used_bytes(device.id)
+        reserve = f" (its {format_bytes(device.total_bytes)} less {format_bytes(device.reserve_bytes)} kept free)"
+        print(
+            f"{device.name}: peak {format_bytes(used)} of {format_bytes(device.budget_bytes)}"
+            f"{reserve if device.reserve_bytes else ''}; {format_bytes(device.budget_bytes - used)} left"
+        )
+    print(planning.verdict(made))
+    for words in planning.instead(made):
+        print(f"would fit: {words}")

@@ -1,0 +1,50 @@
+"""The machine that is planned for: this one, or one described as "2x24GiB"."""
+
+from __future__ import annotations
+
+import re
+
+from partage.config import Config
+from partage.device.discovery import DeviceWish, discover
+from partage.device.nvml import DEFAULT_RESERVE_BYTES
+from partage.domain import Device
+from partage.errors import InvalidRequest
+from partage.quantities import parse_bytes
+
+_GPUS = re.compile(r"\s*(?:(\d+)\s*[x*]\s*)?(\S.*)", re.IGNORECASE)
+DEFAULT_HOST_BYTES = 16 << 30
+DEFAULT_CORES = 8
+
+
+def this_machine(config: Config) -> list[Device]:
+    """As the hub finds it. Raises ConfigError."""
+    return discover(
+        [
+            DeviceWish(gpu=wish.gpu, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes, cores=wish.cores)
+            for wish in config.devices
+        ]
+    )
+
+
+def described_machine(gpus: str, host_bytes: int = DEFAULT_HOST_BYTES, cores: int = DEFAULT_CORES) -> list[Device]:
+    """Read "1x8GiB", "2x24GiB", "24GiB+8GiB" or "none". Raises InvalidRequest."""
+    sizes: list[int] = []
+    for part in gpus.split("+") if gpus.strip().lower() not in ("", "none", "0") else ():
+        match = _GPUS.fullmatch(part)
+        assert match is not None
+        count = int(match[1] or 1)
+        if not 0 < count <= 64:
+            raise InvalidRequest(f"{part!r}: between 1 and 64 GPUs")
+        sizes += [parse_bytes(match[2])] * count
+    devices = [
+        Device(
+            id=f"gpu{index}",
+            kind="cuda",
+            name=f"GPU {index}",
+            index=index,
+            total_bytes=size,
+            reserve_bytes=DEFAULT_RESERVE_BYTES,
+        )
+        for index, size in enumerate(sizes)
+    ]
+    return [*devices, Device(id="host", kind="host", name="host memory", total_bytes=host_bytes, cores=cores)]
