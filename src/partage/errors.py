@@ -36,7 +36,7 @@ PartageError
 ├── IndexMismatch              the search index was made with another embedding model          409
 └── ConfigError                at start-up only; the message names the key and the file
 
-The HTTP status is not kept here: api/problems.py looks it up along the class's MRO, so that
+The HTTP status is not kept here: http_status.py looks it up along the class's MRO, so that
 policy and engines never speak HTTP.
 """
 

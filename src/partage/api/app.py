@@ -24,8 +24,9 @@ from partage.api.ollama import OllamaApi
 from partage.api.ollama_models import OllamaModelsApi
 from partage.api.openai import OpenAIApi
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.problems import Dialect, dialect_of, headers_of, status_of
+from partage.api.problems import Dialect, dialect_of, headers_of
 from partage.errors import MethodNotAllowed, NotFound, PartageError
+from partage.http_status import status_of
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
-"""Errors on the wire: which status each class has, and how each dialect writes it."""
+"""Errors on the wire: how each dialect writes them. Their status: http_status.py."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,43 +10,17 @@ import msgspec
 
 from partage import errors
 from partage.domain import JsonObject
-from partage.errors import InvalidRequest, PartageError, Refused
+from partage.errors import InvalidRequest, PartageError
+from partage.http_status import retry_after, status_of
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
-STATUS: Mapping[type[PartageError], int] = {
-    errors.RequestError: 400,
-    errors.Unauthorized: 401,
-    errors.Forbidden: 403,
-    errors.ModelNotFound: 404,
-    errors.NotFound: 404,
-    errors.MethodNotAllowed: 405,
-    errors.TooLarge: 413,
-    errors.Refused: 503,
-    errors.QuotaExceeded: 429,
-    errors.CannotFit: 507,
-    errors.EngineError: 502,
-    errors.EngineStartFailed: 503,
-    errors.EngineTimedOut: 504,
-    errors.DocumentError: 422,
-    errors.UnsupportedDocument: 415,
-    errors.ModelFileError: 422,
-    errors.PullError: 502,
-    errors.DiskFull: 507,
-    errors.ServiceUnreachable: 503,
-    errors.IndexMismatch: 409,
-    errors.PartageError: 500,
-}
-
-
-def status_of(error: PartageError) -> int:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
 
 def headers_of(error: PartageError) -> Headers:
+    wait = retry_after(error)
+    if wait is not None:
+        return [(b"retry-after", wait.encode())]
     match error:
-        case Refused():
-            return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
         case errors.Unauthorized():
             return [(b"www-authenticate", b"Bearer")]
         case errors.MethodNotAllowed():

@@ -16,7 +16,6 @@ from starlette.responses import Response, StreamingResponse
 from partage import __version__
 from partage.documents.jobs import Job, Jobs, Order, Progress, State
 from partage.documents.pool import ReaderPool
-from partage.documents.problems import answer_errors_in_one_shape, problem_of, response_of
 from partage.documents.process import Document, Readers, process
 from partage.documents.schemas import BUILT_IN, schema_of
 from partage.documents.settings import DocumentSettings
@@ -25,6 +24,7 @@ from partage.documents.upload import receive
 from partage.documents.vision import HubReader, Reader
 from partage.domain import JsonObject
 from partage.errors import EngineTimedOut, InvalidRequest
+from partage.service_problems import answer_errors_in_one_shape, answer_of, problem_of
 
 LONGEST_TIMEOUT_S = 3600.0
 _FORM = {
@@ -111,15 +111,15 @@ class _Service:
             late = EngineTimedOut(
                 f"not finished within {timeout_s:g} s; the work goes on: GET /jobs/{record.id} for the result"
             )
-            return response_of(problem_of(late, job_id=record.id))
+            return answer_of(problem_of(late, job_id=record.id))
         match record.state:
             case State.DONE:
                 return JSONResponse({"job_id": record.id, **(record.result or {})})
             case State.FAILED:
-                return response_of({**(record.error or {}), "job_id": record.id})
+                return answer_of({**(record.error or {}), "job_id": record.id})
             case _:
                 gone: JsonObject = {"type": "Cancelled", "message": "the job was cancelled", "status": 409}
-                return response_of(gone | {"job_id": record.id})
+                return answer_of(gone | {"job_id": record.id})
 
     async def submit(self, request: Request) -> JSONResponse:
         job, _ = await self._accept(request)

@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import msgspec
 
-from partage.documents.problems import problem_of
 from partage.documents.sniff import Kind
 from partage.domain import JsonObject
 from partage.errors import NotFound, PartageError, QueueFull
+from partage.service_problems import problem_of
 
 log = logging.getLogger(__name__)
 Progress = Callable[[JsonObject], None]

@@ -19,7 +19,6 @@ from partage.errors import NotFound, PartageError
 from partage.rag.answer import Answer, Answers, Piece
 from partage.rag.body import DOCUMENT_BODY, BodyLimit, document_of
 from partage.rag.ingest import Ingest, Ingested, Progress
-from partage.rag.problems import answer_errors_in_one_shape, body_of
 from partage.rag.read import DocumentService
 from partage.rag.search import Search
 from partage.rag.settings import RagSettings
@@ -37,6 +36,7 @@ from partage.rag.wire import (
     SearchAnswer,
     SearchBody,
 )
+from partage.service_problems import answer_errors_in_one_shape, problem_of
 
 LINES = "application/x-ndjson"
 
@@ -193,4 +193,4 @@ async def _lines(said: AsyncGenerator[BaseModel]) -> AsyncGenerator[bytes]:
             async for one in said:
                 yield one.model_dump_json().encode() + b"\n"
         except PartageError as error:
-            yield msgspec.json.encode(body_of(error)) + b"\n"
+            yield msgspec.json.encode({"error": problem_of(error)}) + b"\n"

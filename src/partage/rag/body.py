@@ -10,8 +10,8 @@ from starlette.datastructures import UploadFile
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from partage.errors import InvalidRequest, TooLarge
-from partage.rag.problems import named_fields, response_of
 from partage.rag.wire import TextDocument
+from partage.service_problems import named_fields, response_of
 
 DOCUMENT_BODY = {
     "requestBody": {

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from partage import errors
-from partage.api.problems import ANTHROPIC, OLLAMA, OPENAI, STATUS, dialect_of, headers_of, status_of
+from partage.api.problems import ANTHROPIC, OLLAMA, OPENAI, dialect_of, headers_of
 from partage.errors import PartageError
+from partage.http_status import STATUS, status_of
 
 # error, status, OpenAI's type, OpenAI's code
 PINNED: list[tuple[PartageError, int, str, str | None]] = [
