@@ -152,6 +152,16 @@ async def test_every_kind_of_schema_really_constrains(spec: LaunchSpec, schema: 
         jsonschema.validate(json.loads(text_of(await outputs_of(engine, work))), schema)
 
 
+async def test_answer_has_only_the_properties_that_its_schema_names(spec: LaunchSpec):
+    schema: JsonObject = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}}
+    plain = "List everything you know of Anna as JSON with the keys age, city, job, hobbies."
+    async with running(spec) as (engine, _):
+        for seed in range(6):
+            sampling = Sampling(max_tokens=120, temperature=1.0, seed=seed)
+            answer = text_of(await outputs_of(engine, replace(chat(plain, sampling), format=schema)))
+            assert set(json.loads(answer)) <= {"name"}
+
+
 async def test_prompt_over_the_context_is_refused_with_both_numbers(spec: LaunchSpec):
     async with running(replace(spec, settings=replace(spec.settings, context_tokens=256))) as (engine, _):
         with pytest.raises(ContextTooLong, match=r"\d{4} tokens.*256"):

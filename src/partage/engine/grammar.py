@@ -21,6 +21,39 @@ _NOTES = frozenset({"title", "description", "default", "examples", "$schema", "$
 _BOUNDS = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum"))
 _LARGEST_COUNT = 10_000
 _DEEPEST = 32
+_COMBINERS = frozenset({"anyOf", "oneOf", "$ref", "if", "not", "patternProperties", "dependentSchemas"})
+"""Beside these, `properties` is not all that an object may have."""
+
+
+def closed(schema: JsonObject) -> JsonObject:
+    """The schema, allowing no properties but those it names wherever it leaves that open; as Ollama reads it.
+
+    By the letter of JSON Schema a model might then add any it likes, and small models do. A schema that combines parts by
+    allOf stays as it is: closed parts would exclude each other.
+    """
+    return schema if b'"allOf"' in msgspec.json.encode(schema) else _close(schema, 0)
+
+
+def _close(schema: JsonObject, depth: int) -> JsonObject:
+    combined = schema.keys() & _COMBINERS
+    if depth > _DEEPEST or ("properties" in schema and combined):
+        return schema
+    whole = {key: _close_part(key, value, depth + 1) for key, value in schema.items()}
+    if "properties" in schema:
+        whole.setdefault("additionalProperties", False)
+    return whole
+
+
+def _close_part(key: str, value: JsonValue, depth: int) -> JsonValue:
+    match key, value:
+        case (("properties" | "$defs" | "definitions"), dict()):
+            return {name: _close(part, depth) if isinstance(part, dict) else part for name, part in value.items()}
+        case (("anyOf" | "oneOf"), list()):
+            return [_close(part, depth) if isinstance(part, dict) else part for part in value]
+        case (("items" | "additionalProperties"), dict()):
+            return _close(value, depth)
+        case _:
+            return value
 
 
 def compact_grammar(schema: JsonObject) -> str | None:

@@ -23,7 +23,7 @@ from partage.domain import (
 from partage.engine.answers import ChatReader, CompletionReader, Reader, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import Connection, decode
-from partage.engine.grammar import ANY_OBJECT, compact_grammar
+from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
 from partage.engine.vectors import decode_embeddings, shorten
 from partage.errors import ContextTooLong
 
@@ -103,7 +103,7 @@ class Upstream:
         return work.think is not False and "think" in self.properties.chat_template
 
     def _format_json(self, format_: JsonObject | Literal["json"], *, thinks: bool) -> JsonObject:
-        schema = ANY_OBJECT if format_ == "json" else format_
+        schema = ANY_OBJECT if format_ == "json" else closed(format_)
         if self._strict_grammar and not thinks and (grammar := compact_grammar(schema)):
             return {"grammar": grammar}
         return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
@@ -113,7 +113,7 @@ class Upstream:
         if work.sampling.logprobs is not None:
             body["n_probs"] = max(1, work.sampling.logprobs)
         if work.format is not None:
-            schema = ANY_OBJECT if work.format == "json" else work.format
+            schema = ANY_OBJECT if work.format == "json" else closed(work.format)
             grammar = compact_grammar(schema) if self._strict_grammar else None
             body |= {"grammar": grammar} if grammar else {"json_schema": schema}
         if work.suffix:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from partage.domain import JsonObject
-from partage.engine.grammar import ANY_OBJECT, compact_grammar
+from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
 
 PLAIN: list[JsonObject] = [
     ANY_OBJECT,
@@ -56,3 +56,33 @@ def test_endlessly_nested_schema_is_not_followed():
     for _ in range(100_000):
         schema = {"items": schema}
     assert compact_grammar(schema) is None
+
+
+def test_object_that_names_its_properties_gets_no_others():
+    point: JsonObject = {"properties": {"x": {"type": "integer"}}}
+    schema: JsonObject = {
+        "$defs": {"P": point},
+        "properties": {"many": {"items": point}, "one": {"anyOf": [point, {}]}},
+    }
+    shut: JsonObject = {**point, "additionalProperties": False}
+    assert closed(schema) == {
+        "$defs": {"P": shut},
+        "properties": {"many": {"items": shut}, "one": {"anyOf": [shut, {}]}},
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"x": {}}, "additionalProperties": {"type": "integer"}},
+        {"type": "object"},
+        {"allOf": [{"properties": {"x": {}}}, {"properties": {"y": {}}}]},
+        {"$defs": {"P": {"properties": {"x": {}}}}, "items": {"allOf": [{"$ref": "#/$defs/P"}, {"required": ["y"]}]}},
+        {"properties": {"x": {}}, "anyOf": [{"properties": {"y": {}}}, {"properties": {"z": {}}}]},
+        {"enum": [{"properties": {"x": 1}}]},
+    ],
+    ids=str,
+)
+def test_schema_that_says_more_stays_as_it_is(schema: JsonObject):
+    assert closed(schema) == schema
