@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from partage.domain import DeviceId
+from partage.domain import Class, DeviceId
 from partage.policy.state import Resident, State
 
 _PREFERRED = 1000.0
@@ -27,6 +27,8 @@ class Victim:
     drain_s: float
     busy: bool
     """Serves, or has somebody waiting whom it could serve."""
+    class_: Class
+    """The highest of those; what only serves lower classes than who wants the memory has no claim to stay."""
 
 
 def victims(state: State) -> list[Victim]:
@@ -56,7 +58,12 @@ def _weighed(state: State, resident: Resident) -> Victim:
     cost_s = model.profile.load_s * (again + backlog) + drain_s
     if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
         cost_s += _PREFERRED  # a pin that was not granted is still a wish
-    return Victim(resident, cost_s, drain_s, resident.busy or bool(backlog))
+    return Victim(resident, cost_s, drain_s, resident.busy or bool(backlog), _highest_class(resident))
+
+
+def _highest_class(resident: Resident) -> Class:
+    groups = resident.model.queue.groups
+    return next((class_ for class_ in Class if resident.by_class[class_] or groups[class_].count), Class.BATCH)
 
 
 def remaining_s(state: State, resident: Resident) -> float:

@@ -158,9 +158,16 @@ class Group:
                 line.aged = True
                 self.offer(line)
 
-    def next(self, now_s: float, slack_s: float) -> Waiting | None:
-        """Whose turn it is; None where all who wait are at their own limit of concurrency."""
+    def next(self, now_s: float, slack_s: float, *, oldest_since_s: float | None = None) -> Waiting | None:
+        """Whose turn it is; None where all who wait are at their own limit of concurrency.
+
+        `oldest_since_s`: who has waited since then goes first, for it is its impatience that brought the model here.
+        """
         self.grow_old(now_s)
+        if oldest_since_s is not None:
+            oldest_s = self.oldest_s()
+            if oldest_s is not None and oldest_s <= oldest_since_s and not self._oldest[0][2].account.at_limit:
+                return self._oldest[0][2]
         line = self._first(self._fair, in_front=True) or self._first(self._behind, in_front=False)
         if line is None:
             return None

@@ -16,7 +16,7 @@ class PolicySettings:
     """Part of a model's service that a lower class gets however much of a higher one waits."""
     first_token_goal_s: tuple[float, float, float] = (10.0, 30.0, 600.0)
     """After this a request without a deadline of its own counts as late, and goes behind those that can still be in time."""
-    late_value: float = 0.3
+    late_value: float = 0.2
     """What a late request weighs, of a timely one, when a swap is decided."""
     fairness_slack_s: float = 2.0
     """GPU-seconds by which a client may be ahead of the least served and still be let forward by its deadline."""
@@ -29,7 +29,7 @@ class PolicySettings:
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
     patience_s: tuple[float, float, float] = (120.0, 240.0, 240.0)
-    """A group that has waited this long is next, before every other."""
+    """A model whose oldest request has waited this long is loaded next, before every other, and serves that one first."""
     reuse_horizon_s: float = 60.0
     """A victim that is likely to be asked for again within this time is dear."""
     prewarm_chance: float = 0.5

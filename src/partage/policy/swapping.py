@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from itertools import islice
 
-from partage.domain import DeviceId, Placement
+from partage.domain import Class, DeviceId, Placement
 from partage.policy.actions import StartEngine
 from partage.policy.eviction import Victim, cheapest_set, remaining_s, victims
 from partage.policy.serving import fill
@@ -43,6 +43,8 @@ class Suffering:
     """Sum of values: how much it grows per second."""
     patience_at_s: float
     """When the first of its groups loses patience."""
+    class_: Class
+    """The highest of those who wait."""
 
 
 def seek_room(state: State) -> None:
@@ -181,7 +183,7 @@ def _priced(
     part = state.pressure.part(state.now_s) / settings.load_pressure
     factor = settings.swap_factor * min(4.0, max(1.0, part))
     growth = max(suffering.growth, 1e-9)
-    busy = [victim for victim in chosen if victim.busy]
+    busy = [victim for victim in chosen if victim.busy and victim.class_ <= suffering.class_]
     if busy:
         pays_at_s = state.now_s + (factor * cost_s - suffering.value_s) / growth
         stays_s = quantum_s(state, load_s + drain_s)
@@ -211,11 +213,13 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
     settings, queue, now_s = state.settings, model.queue, state.now_s
     value_s = growth = 0.0
     patience_at_s = math.inf
+    highest = Class.BATCH
     lead_s = model.profile.load_s if model.resident is None else 0.0  # cannot be in time if they are not after the load
     for group in queue.groups:
         if not group.count:
             continue
         group.grow_old(now_s + lead_s)
+        highest = min(highest, group.class_)
         value = settings.class_values[group.class_]
         late_value = value * settings.late_value
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
@@ -224,10 +228,11 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         patience_at_s = min(patience_at_s, (group.oldest_s() or 0.0) + group.patience_s)
     for waiting in (*queue.loads.values(), *queue.outgrown.values()):
         class_ = waiting.demand.class_
+        highest = min(highest, class_)
         value_s += settings.class_values[class_] * (now_s - waiting.arrived_s)
         growth += settings.class_values[class_]
         patience_at_s = min(patience_at_s, waiting.arrived_s + settings.patience_s[class_])
-    return Suffering(value_s, growth, patience_at_s)
+    return Suffering(value_s, growth, patience_at_s, highest)
 
 
 def bring_back(state: State) -> None:
