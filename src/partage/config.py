@@ -10,133 +10,24 @@ from typing import Any, Literal, TypeVar, cast
 import msgspec
 from ruamel.yaml import YAML, YAMLError
 
-from partage.domain import Class, Client
+from partage.config_sections import (
+    AlertsConfig,
+    ClientConfig,
+    DeviceConfig,
+    DocumentsConfig,
+    HubConfig,
+    ModelConfig,
+    RagConfig,
+    RemoteConfig,
+    Section,
+)
 from partage.errors import ConfigError, InvalidRequest
-from partage.quantities import parse_bytes, parse_duration_s
+from partage.quantities import parse_bytes, parse_duration_s, parse_share
 
 MAX_FILE_BYTES = 1 << 20
-CLASSES = {"interactive": Class.INTERACTIVE, "normal": Class.NORMAL, "batch": Class.BATCH}
 
 T = TypeVar("T")
-KvType = Literal["f16", "q8_0", "q4_0"]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the file. In code the unit is in the name (`_bytes`, `_s`), in the file in the value ("6GiB", "10m")."""
-
-
-class DeviceConfig(Section, frozen=True, rename={"memory_bytes": "memory", "reserve_bytes": "reserve"}):
-    """`devices:` one entry; `gpu: 0` (index or UUID) or `host: true` names it."""
-
-    gpu: int | str | None = None
-    host: bool = False
-    memory_bytes: int | None = None
-    """Promise at most this much of it."""
-    reserve_bytes: int | None = None
-    cores: int | None = None
-
-
-class ModelConfig(Section, frozen=True, rename={"context_tokens": "context", "keep_alive_s": "keep_alive"}):
-    """`models:` one entry. None: chosen from the model and the machine."""
-
-    context_tokens: int | None = None
-    slots: int | None = None
-    threads: int | None = None
-    gpu_layers: int | None = None
-    keep: Literal["pinned"] | None = None
-    keep_alive_s: float | None = None
-    kv_type: KvType | None = None
-    flash_attention: bool | None = None
-
-
-class ClientConfig(
-    Section, frozen=True, rename={"class_": "class", "max_concurrent": "concurrent", "timeout_s": "timeout"}
-):
-    """`clients:` one entry: how urgent it is, what it may use, and how it is recognised."""
-
-    class_: Literal["interactive", "normal", "batch"] = "normal"
-    weight: float = 1.0
-    key: str | None = None
-    key_env: str | None = None
-    key_file: str | None = None
-    address: str | None = None
-    max_concurrent: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    timeout_s: float | None = None
-    hard_deadline: bool = False
-
-    def client(self, name: str) -> Client:
-        return Client(
-            name=name,
-            class_=CLASSES[self.class_],
-            weight=self.weight,
-            max_concurrent=self.max_concurrent,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            timeout_s=self.timeout_s,
-            hard_deadline=self.hard_deadline,
-        )
-
-
-class HubConfig(
-    Section,
-    frozen=True,
-    rename={
-        "keep_alive_s": "keep_alive",
-        "context_tokens": "context",
-        "load_timeout_s": "load_timeout",
-        "prompt_cache_bytes": "prompt_cache",
-        "max_body_bytes": "max_body",
-        "journal_bytes": "journal",
-    },
-):
-    host: str = "127.0.0.1"
-    port: int = 11434
-    keep_alive_s: float = 300.0
-    max_queue: int = 512
-    context_tokens: int = 4096
-    """Per slot, for models that say nothing else."""
-    slots: int | None = None
-    kv_type: KvType = "f16"
-    flash_attention: bool = True
-    load_timeout_s: float = 300.0
-    prompt_cache_bytes: int = 0
-    """RAM that llama.cpp may use per engine to remember prompts; its own default is 8 GiB, uncounted."""
-    max_body_bytes: int = 100 << 20
-    origins: tuple[str, ...] = ()
-    require_key: bool = False
-    launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
-    journal_bytes: int = 64 << 20
-
-
-class DocumentsConfig(Section, frozen=True, rename={"timeout_s": "timeout", "max_file_bytes": "max_file"}):
-    host: str = "127.0.0.1"
-    port: int = 8101
-    vision_model: str | None = None
-    workers: int = 1
-    timeout_s: float = 120.0
-    max_file_bytes: int = 100 << 20
-
-
-class RagConfig(Section, frozen=True, rename={"query_timeout_s": "timeout", "embed_timeout_s": "embed_timeout"}):
-    host: str = "127.0.0.1"
-    port: int = 8102
-    embed_model: str = "all-minilm:22m"
-    chat_model: str | None = None
-    query_timeout_s: float = 30.0
-    embed_timeout_s: float = 10.0
-
-
-class RemoteConfig(Section, frozen=True):
-    """`remotes:` one entry: a server that is adopted, not started."""
-
-    kind: Literal["ollama", "openai"]
-    url: str
-    models: tuple[str, ...]
-    key: str | None = None
-    key_env: str | None = None
-    slots: int = 4
+UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_s": parse_duration_s, "_share": parse_share}
 
 
 class _File(Section, frozen=True):
@@ -146,9 +37,10 @@ class _File(Section, frozen=True):
     documents: Any = None
     rag: Any = None
     devices: tuple[Any, ...] = ()
-    models: dict[str, Any] = {}
-    clients: dict[str, Any] = {}
-    remotes: dict[str, Any] = {}
+    models: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    clients: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    remotes: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    alerts: Any = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, ModelConfig] = {}
     clients: Mapping[str, ClientConfig] = {}
     remotes: Mapping[str, RemoteConfig] = {}
+    alerts: AlertsConfig = AlertsConfig()
     hub_url: str | None = None
     """Where the services find the hub; None: at hub.host and hub.port. $PARTAGE_HUB_URL."""
     documents_url: str | None = None
@@ -240,6 +133,7 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
             for name, entry in file.clients.items()
         },
         remotes={name: _convert(entry, RemoteConfig, f"remotes.{name}") for name, entry in file.remotes.items()},
+        alerts=_convert(file.alerts, AlertsConfig, "alerts"),
     )
 
 
@@ -251,11 +145,10 @@ def _convert(document: object, kind: type[T], where: str) -> T:
         entry = dict(cast("dict[str, object]", entry))
         for field in msgspec.structs.fields(kind):  # pyright: ignore[reportArgumentType] every T here is a Struct
             value = entry.get(field.encode_name)
-            if isinstance(value, str) and field.name.endswith(("_bytes", "_s")):
+            parse = next((parse for unit, parse in UNITS.items() if field.name.endswith(unit)), None)
+            if isinstance(value, str) and parse is not None:
                 try:
-                    entry[field.encode_name] = (parse_bytes if field.name.endswith("_bytes") else parse_duration_s)(
-                        value
-                    )
+                    entry[field.encode_name] = parse(value)
                 except InvalidRequest as error:
                     raise ConfigError(f"{prefix}{field.encode_name}: {error.message}") from None
     try:

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them: "6GiB", "512 MB", "10m", "1h30m"."""
+"""Sizes, durations and shares as people write them: "6GiB", "512 MB", "10m", "1h30m", "90%"."""
 
 from __future__ import annotations
 
@@ -53,3 +53,16 @@ def parse_duration_s(text: str | float) -> float:
     if not parts or "".join(part.group(0) for part in parts) != body:
         raise InvalidRequest(f'{text!r} is not a duration; write for example "30s", "10m" or "1h30m"')
     return sign * sum(float(part.group(1)) * _UNIT_S[part.group(2)] for part in parts)
+
+
+def parse_share(text: str | float) -> float:
+    """0.9 of "90%" or of a plain number. Raises InvalidRequest on anything else."""
+    if isinstance(text, int | float):
+        return float(text)
+    number, percent, rest = text.strip().partition("%")
+    try:
+        if not rest:
+            return float(number) / (100 if percent else 1)
+    except ValueError:
+        pass
+    raise InvalidRequest(f'{text!r} is not a share; write for example "90%" or 0.9')

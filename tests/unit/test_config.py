@@ -17,7 +17,10 @@ models:
   nomic-embed-text:  {keep: pinned}
 clients:
   chat:       {class: interactive, weight: 2, key_env: CHAT_KEY}
-  documents:  {class: batch, timeout: 120s}
+  documents:  {class: batch, container: rma-doc-processor, timeout: 120s}
+alerts:
+  gpu_memory: 85%
+  notify: ["ntfys://example"]
 """
 
 
@@ -35,6 +38,9 @@ def test_the_example_of_the_design_is_understood(tmp_path: Path):
     chat = config.clients["chat"]
     assert (chat.client("chat").class_, chat.weight, chat.key) == (Class.INTERACTIVE, 2.0, "secret")
     assert config.clients["documents"].timeout_s == 120.0
+    assert config.clients["documents"].container == "rma-doc-processor"
+    assert config.alerts.gpu_memory_share == pytest.approx(0.85)
+    assert config.alerts.notify == ("ntfys://example",)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,8 @@ def test_the_example_of_the_design_is_understood(tmp_path: Path):
         ("models: {llama3.2: {contxt: 1}}", "models.llama3.2"),
         ("models: {llama3.2: {slots: many}}", "models.llama3.2"),
         ("hub: {keep_alive: soon}", "keep_alive"),
+        ("alerts: {gpu_memory: much}", "gpu_memory"),
+        ("alerts: {gpu_memory: 90}", "gpu_memory"),
         ("devices: [{reserve: 1GiB}]", "devices[0]"),
         ("clients: {chat: {key_env: NOT_SET}}", "NOT_SET"),
         ("clients: {chat: {weight: 0}}", "clients.chat.weight"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partage.errors import InvalidRequest
-from partage.quantities import format_bytes, parse_bytes, parse_duration_s
+from partage.quantities import format_bytes, parse_bytes, parse_duration_s, parse_share
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,15 @@ def test_what_is_no_duration_is_refused(text: str):
 
 @given(st.integers(min_value=0, max_value=2**45))
 def test_a_formatted_size_reads_back_within_half_a_percent(count: int):
-    assert parse_bytes(format_bytes(count)) == pytest.approx(count, rel=0.0051)
+    assert parse_bytes(format_bytes(count)) == pytest.approx(count, abs=0.0051 * count + 1)  # and the byte cut off
+
+
+@pytest.mark.parametrize(("text", "share"), [("90%", 0.9), ("0.5", 0.5), (0.25, 0.25), (" 1 % ", 0.01)])
+def test_a_share_is_read_with_and_without_its_percent_sign(text: str | float, share: float):
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "ninety%", "90%x"])
+def test_what_is_no_share_is_refused_with_an_example(text: str):
+    with pytest.raises(InvalidRequest, match="90%"):
+        parse_share(text)
