@@ -21,6 +21,7 @@ from partage.config_sections import (
     RemoteConfig,
     Section,
 )
+from partage.environment import read_dotenv, read_ollama, visible_gpus
 from partage.errors import ConfigError, InvalidRequest
 from partage.quantities import parse_bytes, parse_duration_s, parse_share
 
@@ -57,6 +58,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where the services find the hub; None: at hub.host and hub.port. $PARTAGE_HUB_URL."""
     documents_url: str | None = None
     """Where the RAG service finds the document service. $PARTAGE_DOCUMENTS_URL."""
+    visible_gpus: tuple[str, ...] | None = None
+    """Indices and UUIDs of the GPUs that may be used at all; None: every one. $CUDA_VISIBLE_DEVICES."""
     warnings: tuple[str, ...] = ()
     """What was understood but has no effect, with what replaces it."""
 
@@ -70,18 +73,23 @@ SERVICE_CLASSES: Mapping[str, Literal["interactive", "normal", "batch"]] = {
 KEY_PREFIX = "PARTAGE_KEY_"
 
 
+def _environment() -> Mapping[str, str]:
+    """The process's own, over what ./.env says."""
+    return {**read_dotenv(Path(".env")), **os.environ}  # noqa: TID251 this is the one reader
+
+
 def home_dir(environ: Mapping[str, str] | None = None) -> Path:
     """`$PARTAGE_HOME`, or ~/.partage."""
-    value = (os.environ if environ is None else environ).get("PARTAGE_HOME")  # noqa: TID251 this is the one reader
+    value = (_environment() if environ is None else environ).get("PARTAGE_HOME")
     return Path(value).expanduser() if value else Path.home() / ".partage"
 
 
 def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
     """Read the file (given, or $PARTAGE_CONFIG, ./partage.yaml, $PARTAGE_HOME/partage.yaml), then the environment.
 
-    Raises ConfigError naming the key and the file.
+    The environment is the process's, and ./.env where that says nothing. Raises ConfigError naming the key and the file.
     """
-    environ = os.environ if environ is None else environ  # noqa: TID251 this is the one reader
+    environ = _environment() if environ is None else environ
     config = Config(home=home_dir(environ))
     file = _find_file(path, environ, config.home)
     if file is not None:
@@ -173,40 +181,19 @@ def _with_key(name: str, entry: ClientConfig, environ: Mapping[str, str]) -> Cli
     return entry
 
 
-# ---- the environment: what Ollama's users already have in their .env --------------------------------------------
-
-OBSOLETE = {
-    "OLLAMA_MAX_VRAM": "set devices[].memory in partage.yaml",
-    "OLLAMA_NUM_GPU": "read by nothing; set models.NAME.gpu_layers",
-    "OLLAMA_GPU_LAYERS": "read by nothing; set models.NAME.gpu_layers",
-    "OLLAMA_MAX_LOADED_MODELS": "Partage loads what fits; pin a model with models.NAME.keep: pinned",
-    "OLLAMA_SCHED_SPREAD": "placement is per model; one device is used where one is enough",
-    "OLLAMA_NEW_ENGINE": "read by nothing any more",
-    "OLLAMA_MULTIUSER_CACHE": "read by nothing any more",
-}
+# ---- the environment -------------------------------------------------------------------------------------------
 
 
 def _from_environment(config: Config, environ: Mapping[str, str]) -> Config:
-    values = {name: text.strip().strip("\"'") for name, text in environ.items() if name.startswith("OLLAMA_")}
-    changes: dict[str, object] = {}
-    for name, (fields, parse) in HONOURED.items():
-        text = values.get(name)
-        if not text:
-            continue
-        try:
-            parsed = parse(text)
-        except (ValueError, InvalidRequest) as error:
-            raise ConfigError(f"environment variable {name}={text!r}: {error}") from None
-        changes.update(zip(fields, parsed if isinstance(parsed, tuple) and len(fields) > 1 else (parsed,), strict=True))
-    hub = msgspec.structs.replace(config.hub, **{key: value for key, value in changes.items() if value is not None})
-    warnings = tuple(f"{name} has no effect here: {cure}" for name, cure in OBSOLETE.items() if values.get(name))
+    ollama = read_ollama(environ)
     return msgspec.structs.replace(
         config,
-        hub=hub,
+        hub=msgspec.structs.replace(config.hub, **ollama.hub),
         clients=_with_environment_keys(config.clients, environ),
         hub_url=environ.get("PARTAGE_HUB_URL") or config.hub_url,
         documents_url=environ.get("PARTAGE_DOCUMENTS_URL") or config.documents_url,
-        warnings=config.warnings + warnings,
+        visible_gpus=visible_gpus(environ),
+        warnings=config.warnings + ollama.warnings,
     )
 
 
@@ -219,54 +206,3 @@ def _with_environment_keys(
         entry = clients.get(name, ClientConfig(class_=SERVICE_CLASSES.get(name, "normal")))
         merged[name] = msgspec.structs.replace(entry, key=key)
     return merged
-
-
-def _listen(text: str) -> tuple[str | None, int | None]:
-    """(host, port) of "0.0.0.0", ":11434", "host:port", "http://host:port", "[::1]:80"."""
-    bare = text.split("://", 1)[-1].split("/", 1)[0]
-    host, separator, port = bare.rpartition(":")
-    if not separator or "]" in port:
-        host, port = bare, ""
-    if port and not port.isdigit():
-        raise ValueError(f"{port!r} is not a port")
-    return host.strip("[]") or None, int(port) if port else None
-
-
-def _keep_alive(text: str) -> float:
-    """Ollama reads this one as a duration or as a bare number of seconds; negative is for ever."""
-    try:
-        return float(text)
-    except ValueError:
-        return parse_duration_s(text)
-
-
-def _positive(text: str) -> int | None:
-    """0 means "the server's choice"."""
-    return int(text) or None
-
-
-def _boolean(text: str) -> bool:
-    return text.lower() not in ("0", "false", "f", "no", "off")
-
-
-def _kv_type(text: str) -> str:
-    if text not in ("f16", "q8_0", "q4_0"):
-        raise ValueError("one of f16, q8_0, q4_0")
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    return tuple(origin.strip() for origin in text.split(",") if origin.strip())
-
-
-HONOURED: dict[str, tuple[tuple[str, ...], Callable[[str], object]]] = {
-    "OLLAMA_HOST": (("host", "port"), _listen),
-    "OLLAMA_KEEP_ALIVE": (("keep_alive_s",), _keep_alive),
-    "OLLAMA_MAX_QUEUE": (("max_queue",), int),
-    "OLLAMA_CONTEXT_LENGTH": (("context_tokens",), _positive),
-    "OLLAMA_NUM_PARALLEL": (("slots",), _positive),
-    "OLLAMA_KV_CACHE_TYPE": (("kv_type",), _kv_type),
-    "OLLAMA_FLASH_ATTENTION": (("flash_attention",), _boolean),
-    "OLLAMA_LOAD_TIMEOUT": (("load_timeout_s",), parse_duration_s),
-    "OLLAMA_ORIGINS": (("origins",), _origins),
-}

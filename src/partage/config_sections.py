@@ -99,6 +99,11 @@ class HubConfig(
     """RAM that llama.cpp may use per engine to remember prompts; its own default is 8 GiB, uncounted."""
     max_body_bytes: int = 100 << 20
     origins: tuple[str, ...] = ()
+    """Web origins let in besides the local ones; `*` matches any text."""
+    hosts: tuple[str, ...] = ()
+    """Host headers let in besides the local ones, where the hub is bound to a loopback address."""
+    fetch_images: bool = False
+    """Fetch pictures that requests name by http(s) URL, from public addresses only."""
     require_key: bool = False
     launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
     journal_bytes: int = 64 << 20
@@ -129,7 +134,8 @@ class RemoteConfig(Section, frozen=True):
 
     kind: Literal["ollama", "openai"]
     url: str
-    models: tuple[str, ...]
+    models: tuple[str, ...] | None = None
+    """None: those that the server lists (`kind: ollama` only)."""
     key: str | None = None
     key_env: str | None = None
     slots: int = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from partage.device.host import HostReading, host_device, read_host
@@ -24,14 +24,16 @@ class DeviceWish:
 def discover(
     wishes: Sequence[DeviceWish] = (),
     *,
+    visible: Collection[str] | None = None,
     gpus: Callable[[], list[GpuReading]] = read_gpus,
     host: Callable[[], HostReading] = read_host,
 ) -> list[Device]:
     """GPUs first, the host last. GPUs that are configured exclude those that are not.
 
+    `visible`: indices and UUIDs (or how they begin), as in CUDA_VISIBLE_DEVICES; the other GPUs are not there.
     Raises ConfigError when a configured GPU is not there.
     """
-    readings = gpus()
+    readings = [reading for reading in gpus() if visible is None or _is_among(reading, visible)]
     chosen = [wish for wish in wishes if wish.gpu is not None]
     devices: list[Device] = []
     for wish in chosen or [DeviceWish(gpu=reading.uuid) for reading in readings]:
@@ -43,3 +45,7 @@ def discover(
     own = next((wish for wish in wishes if wish.gpu is None), DeviceWish())
     devices.append(host_device(host(), memory_bytes=own.memory_bytes, reserve_bytes=own.reserve_bytes, cores=own.cores))
     return devices
+
+
+def _is_among(reading: GpuReading, visible: Collection[str]) -> bool:
+    return any(name == str(reading.index) or (name and reading.uuid.startswith(name)) for name in visible)

@@ -69,7 +69,8 @@ def build_hub(config: Config, store: Store, journal: Journal | None = None) -> H
         [
             DeviceWish(gpu=wish.gpu, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes, cores=wish.cores)
             for wish in config.devices
-        ]
+        ],
+        visible=config.visible_gpus,
     )
     launcher = find_launcher(config)
     if launcher is None and any(device.kind == "cuda" for device in devices):
@@ -156,6 +157,7 @@ def api_settings(config: Config) -> ApiSettings:
     return ApiSettings(
         version=__version__,
         loopback=_is_loopback(config.hub.host),
+        allowed_hosts=config.hub.hosts,
         allowed_origins=config.hub.origins,
         max_body_bytes=config.hub.max_body_bytes,
     )
@@ -172,7 +174,7 @@ def _remotes(config: Config) -> dict[str, Remote]:
     return {
         model: Remote(kind=entry.kind, url=entry.url, slots=entry.slots, key=entry.key or "")
         for entry in config.remotes.values()
-        for model in entry.models
+        for model in entry.models or ()
     }
 
 

@@ -62,3 +62,12 @@ def test_an_unlimited_cgroup_leaves_the_machine_as_it_is(tmp_path: Path):
 
 def test_reading_gpus_without_a_driver_is_an_answer_not_an_exception():
     assert isinstance(read_gpus(), list)
+
+
+def test_gpus_that_cuda_visible_devices_hides_are_not_there():
+    def ids(*visible: str) -> list[str]:
+        return [one.id for one in discover(visible=visible, gpus=lambda: [gpu(0), gpu(1)], host=host)]
+
+    both = ids("0", "1")
+    assert ids("1") == ids(both[1]) == both[1:]
+    assert ids() == ["host"]
