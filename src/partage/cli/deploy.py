@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,7 +21,9 @@ NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.y
 
 def register(app: typer.Typer) -> None:
     app.command("lint")(lint_command)
+    app.command("compose")(compose_command)
     app.command("plan")(plan_command)
+    app.command("health")(health_command)
 
 
 def lint_command(
@@ -174,3 +177,82 @@ def _show_plan(made: Plan) -> None:
     print(planning.verdict(made))
     for words in planning.instead(made):
         print(f"would fit: {words}")
+
+
+def compose_command(
+    profiles: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="cpu, low-vram, single-gpu, multi-gpu or with-ollama; mps, observability. Default: what fits."
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", help="For these instead of this machine's, as in 2x24GiB.")
+    ] = None,
+    memory: Annotated[str, typer.Option("--memory", help="With --gpus: RAM that models may use.")] = "16GiB",
+    models: Annotated[str, typer.Option("--models", help="Models to plan for, with commas.")] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Compare with what is there; write nothing.")] = False,
+    to_stdout: Annotated[bool, typer.Option("--print", help="Print the compose file; write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+) -> None:
+    """Write compose.yaml, .env, configuration and keys for this machine or a described one.
+
+    Exit code 0: written, or with --check the same; 1: it differs; 2: the arguments are wrong.
+    """
+    from partage.config import load_config  # noqa: PLC0415
+    from partage.deploy import stack as stacks  # noqa: PLC0415
+    from partage.deploy.machine import described_machine, this_machine  # noqa: PLC0415
+    from partage.deploy.wanted import resolve  # noqa: PLC0415
+    from partage.models.store import Store  # noqa: PLC0415
+
+    with errors():
+        config = load_config()
+        try:
+            devices = described_machine(gpus, parse_bytes(memory)) if gpus is not None else this_machine(config)
+            chosen = stacks.choose_profiles(profiles or [], devices)
+        except InvalidRequest as error:
+            raise ConfigError(error.message) from None
+        names = [name.strip() for name in models.split(",") if name.strip()] or stacks.DEFAULT_MODELS
+        stack = stacks.make_stack(chosen, devices, resolve(names, Store(config.home)))
+        if to_stdout:
+            print(stack.files["compose.yaml"], end="")
+            return
+        changed = stacks.differences(stack, output)
+        if check:
+            print("\n".join(changed) if changed else f"{output / 'compose.yaml'} is what would be written")
+            raise typer.Exit(FAILED if changed else 0)
+        there = [name for name in stack.files if (output / name).exists()]
+        if changed and there and not force:
+            typer.echo(f"partage: {there[0]} is there and differs; see --check, or --force to overwrite it", err=True)
+            raise typer.Exit(FAILED)
+        for name in stacks.write_stack(stack, output):
+            print(output / name)
+
+
+PORTS = {"hub": 11434, "documents": 8101, "rag": 8102, "dashboard": 11435}
+
+
+def health_command(
+    service: Annotated[Literal["hub", "documents", "rag", "dashboard"], typer.Argument(help="Which one.")] = "hub",
+    url: Annotated[str | None, typer.Option("--url", help="Where it is. Default: its port on this machine.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Ask this model, loading it if need be. Default: one that is loaded.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds.")] = 20.0,
+) -> None:
+    """Tell whether a service can serve: of the hub, by one token from a model that is loaded. For healthchecks.
+
+    Exit code 0: it can; 1: it cannot.
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from partage.config import load_config  # noqa: PLC0415
+    from partage.deploy.canary import check  # noqa: PLC0415
+
+    with errors():
+        config = load_config()
+        client = config.clients.get("health") or config.clients.get("admin")
+        address = url or f"http://127.0.0.1:{PORTS[service]}"
+        key = client.key if client else None
+        print(asyncio.run(check(service, address, key, timeout, model, datetime.now(UTC))))

@@ -93,6 +93,11 @@ def _placed(wanted: Wanted, devices: Sequence[Device], left: Mapping[DeviceId, i
     return Row(wanted, placement, fits, fits and whole and not (has_gpu and on_host))
 
 
+def alone(plan_: Plan, wanted: Wanted) -> Row:
+    """The model on the empty machine."""
+    return _placed(wanted, plan_.devices, {one.id: one.budget_bytes for one in plan_.devices}, plan_.terms)
+
+
 def most_slots(plan_: Plan, row: Row) -> int:
     """How many requests this model could serve at once in what the plan leaves free, at its context."""
     most = row.placement.settings.slots
@@ -126,8 +131,7 @@ def instead(plan_: Plan) -> list[str]:
             break
     answers += [words for words in (_smaller_files(plan_), _smaller_members(plan_)) if words]
     for row in plan_.rows:
-        alone = _placed(row.wanted, plan_.devices, {one.id: one.budget_bytes for one in plan_.devices}, plan_.terms)
-        if not row.as_wished and alone.as_wished:
+        if not row.as_wished and alone(plan_, row.wanted).as_wished:
             answers.append(f"{row.wanted.name} by itself: the hub swaps it in and out beside the others")
     return answers
 
