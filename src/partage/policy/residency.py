@@ -103,8 +103,8 @@ def expire(state: State) -> None:
         if expires_s is None:
             continue
         if resident.model.queue.count:
-            resident.last_used_s = state.now_s  # somebody waits for it, so it is in use
-        elif expires_s <= state.now_s:
+            continue  # in use: scheduled again when the last of them was served or has left
+        if expires_s <= state.now_s:
             state.stop(resident, "nobody used it for its keep-alive")
         state.schedule_expiry(resident)
 

@@ -182,6 +182,7 @@ class Scheduler:
             self._room_changed = True
             if model.resident is not None:
                 residency.leave_if_idle(self.state, model.resident)
+                self.state.schedule_expiry(model.resident)
 
     def _progressed(self, request: str, tokens: int) -> None:
         """Answers longer than expected are charged as they grow."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 
 from partage.domain import Device, Footprint, LaunchSettings, Placement
@@ -11,7 +10,9 @@ from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 
 
-def placement(*shares: tuple[str, int], slots: int = 2, context: int = 4096, threads: int = 1, speed: float = 1.0) -> Placement:
+def placement(
+    *shares: tuple[str, int], slots: int = 2, context: int = 4096, threads: int = 1, speed: float = 1.0
+) -> Placement:
     return Placement(
         settings=LaunchSettings(context_tokens=context, slots=slots, threads=threads),
         shares=tuple((device, Footprint(weights_bytes=size)) for device, size in shares),
@@ -87,6 +88,7 @@ class Town:
 
     def _forget(self, engine: str) -> None:
         del self.running[engine]
+        self.called_by.pop(engine, None)
         self.ready.discard(engine)
         self.stopping.discard(engine)
 
@@ -197,6 +199,10 @@ class Town:
             if request not in self.serving:
                 assert self.now_s - self.arrived_s[request] <= bound[asked.class_] + 1e-6, f"{request} waits too long"
         assert self.scheduler.state.queued == len(self.open) - len(self.serving.keys() & self.open.keys())
+
+    @property
+    def starting(self) -> list[str]:
+        return sorted(set(self.running) - self.ready - self.stopping)
 
     @property
     def stopped(self) -> list[str]:

@@ -1,0 +1,174 @@
+"""What must hold whatever happens: a state machine that lets loads fail, engines die, and strangers take memory.
+
+The promises themselves are checked after every event by Town (town.py): the ledger never exceeds the device, a busy engine
+is never stopped, an engine serves who called it before it leaves, no thread too many, no wait beyond the bound, and every
+request ends exactly once. `bench/policy_promises.py` runs the same machine for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from partage.domain import Class, Device
+from partage.policy import events
+from partage.policy.settings import PolicySettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from town import Town, gpu, host, placement
+
+MACHINES = (
+    (gpu("gpu", 10),),
+    (gpu("gpu", 10), gpu("gpu2", 7)),
+    (host(12, 2),),
+    (gpu("gpu", 10), host(12, 2)),
+)
+MODELS = ("a", "b", "c", "d")
+
+
+class Promises(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.town = Town()
+        self.devices: tuple[Device, ...] = ()
+
+    @initialize(machine=st.sampled_from(MACHINES), keep_alive_s=st.sampled_from([0.0, 5.0, 300.0]))
+    def build(self, machine: tuple[Device, ...], keep_alive_s: float) -> None:
+        self.devices = machine
+        self.town = Town(PolicySettings(queue_limit=12, keep_alive_s=keep_alive_s), *machine)
+        for size, name in enumerate(MODELS, start=2):
+            self._learn(name, size)
+
+    def _learn(self, name: str, size: int) -> None:
+        places = [
+            placement((device.id, size), slots=1 + size % 3, context=8192, threads=1 + size % 3)
+            for device in self.devices
+        ]
+        if len(self.devices) > 1:
+            half = ((self.devices[0].id, size // 2 + 1), (self.devices[1].id, size // 2 + 1))
+            places.append(placement(*half, slots=1, context=16384, speed=0.3 if size % 2 else 0.9))
+        places.append(placement((self.devices[0].id, max(1, size // 2)), slots=1, context=2048))
+        self.town.learn(name, *places, load_s=float(size))
+
+    @rule(
+        model=st.sampled_from([*MODELS, "ghost"]),
+        client=st.sampled_from("xyz"),
+        class_=st.sampled_from(list(Class)),
+        tokens=st.integers(1, 2000),
+        deadline_s=st.none() | st.floats(0, 40),
+        hard=st.booleans(),
+        context=st.sampled_from([0, 0, 2048, 8192, 16384, 99999]),
+        keep_alive_s=st.sampled_from([None, None, -1.0, 0.0, 3.0]),
+        concurrent=st.sampled_from([None, None, 1, 2]),
+        load_only=st.sampled_from([False, False, False, True]),
+    )
+    def ask(  # noqa: PLR0917
+        self,
+        model: str,
+        client: str,
+        class_: Class,
+        tokens: int,
+        deadline_s: float | None,
+        hard: bool,
+        context: int,
+        keep_alive_s: float | None,
+        concurrent: int | None,
+        load_only: bool,
+    ) -> None:
+        self.asked += 1
+        self.town.ask(
+            f"r{self.asked}",
+            model,
+            client,
+            class_=class_,
+            prompt_tokens=tokens,
+            output_tokens=tokens // 10,
+            deadline_at_s=None if deadline_s is None else self.town.now_s + deadline_s,
+            hard_deadline=hard,
+            context_tokens=context,
+            keep_alive_s=keep_alive_s,
+            max_concurrent=concurrent,
+            load_only=load_only,
+        )
+
+    @precondition(lambda self: self.town.serving)
+    @rule(data=st.data(), outcome=st.sampled_from(["done", "failed", "cancelled"]), tokens=st.integers(0, 900))
+    def finish(self, data: st.DataObject, outcome: events.Outcome, tokens: int) -> None:
+        self.town.finish(data.draw(st.sampled_from(sorted(self.town.serving))), outcome, tokens)
+
+    @precondition(lambda self: self.town.open)
+    @rule(data=st.data())
+    def walk_away(self, data: st.DataObject) -> None:
+        self.town.finish(data.draw(st.sampled_from(sorted(self.town.open))), "cancelled")
+
+    @precondition(lambda self: self.town.serving)
+    @rule(data=st.data(), tokens=st.integers(1, 900))
+    def progress(self, data: st.DataObject, tokens: int) -> None:
+        request = data.draw(st.sampled_from(sorted(self.town.serving)))
+        self.town.tell(events.RequestProgressed(request=request, output_tokens=tokens))
+
+    @precondition(lambda self: self.town.starting)
+    @rule(data=st.data(), fate=st.sampled_from(["ready", "ready", "ready", "broken", "out of memory"]))
+    def start_ends(self, data: st.DataObject, fate: str) -> None:
+        engine = data.draw(st.sampled_from(self.town.starting))
+        if fate == "ready":
+            self.town.make_ready(engine)
+        else:
+            self.town.fail(engine, out_of_memory=fate == "out of memory")
+
+    @precondition(lambda self: self.town.stopping)
+    @rule(data=st.data())
+    def stop_ends(self, data: st.DataObject) -> None:
+        self.town.go(data.draw(st.sampled_from(sorted(self.town.stopping))))
+
+    @precondition(lambda self: self.town.ready)
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        self.town.crash(data.draw(st.sampled_from(sorted(self.town.ready))))
+
+    @rule(data=st.data(), size=st.sampled_from([0, 0, 3, 9]))
+    def strangers(self, data: st.DataObject, size: int) -> None:
+        device = data.draw(st.sampled_from(self.devices))
+        self.town.tell(events.StrangersSeen(device.id, size))
+
+    @rule(model=st.sampled_from(MODELS))
+    def unload(self, model: str) -> None:
+        self.town.tell(events.UnloadAsked(model=model))
+
+    @rule(model=st.sampled_from(MODELS), pinned=st.booleans())
+    def pin(self, model: str, pinned: bool) -> None:
+        self.town.tell(events.PinChanged(model=model, pinned=pinned))
+
+    @rule(model=st.sampled_from(MODELS), size=st.integers(2, 9), forget=st.booleans())
+    def learn_again(self, model: str, size: int, forget: bool) -> None:
+        if forget:
+            self.town.tell(events.ModelForgotten(model))
+        self._learn(model, size)
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 3.0, 30.0, 300.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.town.pass_time(seconds)
+
+    def teardown(self) -> None:
+        """The faults are over: everything that was admitted comes to its end."""
+        for device in self.devices:
+            self.town.tell(events.StrangersSeen(device.id, 0))
+        for model in MODELS:
+            self.town.tell(events.PinChanged(model=model, pinned=False))
+        self.town.settle()
+        assert not self.town.open
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(
+    max_examples=40,
+    stateful_step_count=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
