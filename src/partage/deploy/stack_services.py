@@ -131,6 +131,12 @@ dashboard:
     - dashboard:/data
     - ./config/dashboard.yaml:/etc/partage.yaml:ro
   mem_limit: 512m                               # host RAM; not GPU memory
+  healthcheck:
+    test: [CMD, partage, health, dashboard]
+    interval: 30s
+    timeout: 10s
+    start_period: 60s
+    retries: 3
 """
 
 _MPS = f"""\

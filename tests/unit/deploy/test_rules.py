@@ -73,3 +73,10 @@ def test_every_rule_that_says_it_mends_does():
         finding.code for path in FAILING for finding in lint([path], Selection(select=("ALL",))).findings if finding.fix
     }
     assert mended >= {code for code, rule in RULES.items() if rule.fixable}
+
+
+def test_the_page_lists_every_rule():
+    page = (Path(__file__).parents[3] / "docs" / "lint.md").read_text(encoding="utf-8")
+    for rule in RULES.values():
+        off = "" if rule.default else " Off unless selected."
+        assert f"| {rule.code} | {rule.name} | {rule.summary}{off} | {'--fix' if rule.fixable else ''} |" in page
