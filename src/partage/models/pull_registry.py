@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from functools import partial
 
-import msgspec
-
 from partage.errors import NotFound
 from partage.models import blobs, oci, templates
 from partage.models.alongside import wait_thread
@@ -58,6 +56,6 @@ def _keep(store: Store, name: str, wanted: list[blobs.Wanted], about: About) -> 
     assert weights is not None
     files = blobs.fetched(store, wanted)
     own = store.facts.read(files.get(weights.digest) or store.blob_path(weights.digest)).template
-    about = msgspec.structs.replace(about, chat_template=templates.engine_template(about.template, own))
+    about = about.with_template(templates.engine_template(about.template, own))
     store.add_blobs(Manifest(name=name, weights=weights, projector=projector, about=about), files)
     blobs.clean_up(store, wanted)

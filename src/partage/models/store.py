@@ -64,6 +64,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[tuple[str, str], ...] = ()
     """Role and content of each (Modelfile MESSAGE)."""
 
+    def with_template(self, chat_template: str) -> About:
+        return msgspec.structs.replace(self, chat_template=chat_template)
+
     @property
     def extras(self) -> Extras:
         return Extras(
@@ -145,9 +148,8 @@ class Store:
         `move` takes the file itself when it lies on the same filesystem; otherwise it is copied.
         Raises InvalidRequest, ModelFileError, DiskFull, StoreError.
         """
-        for file in (path, projector):
-            if file is not None:
-                anatomy.anatomy(read_header(file))  # a file we cannot read never becomes a model
+        for file in filter(None, (path, projector)):
+            _check_file(file)
         with disk_errors(self.home), self._locked():
             manifest = Manifest(
                 name=names.canonical(name),
@@ -163,9 +165,8 @@ class Store:
 
         Raises ModelFileError, DiskFull, StoreError.
         """
-        for blob in (manifest.weights, manifest.projector):
-            if blob is not None:
-                anatomy.anatomy(read_header(files.get(blob.digest) or self.blob_path(blob.digest)))
+        for digest in manifest.digests:
+            _check_file(files.get(digest) or self.blob_path(digest))
         with disk_errors(self.home), self._locked():
             self.blobs.mkdir(parents=True, exist_ok=True)
             for digest, file in files.items():
@@ -282,6 +283,17 @@ class Store:
         with (self.home / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _check_file(path: Path) -> None:
+    """A file we cannot read never becomes a model."""
+    header = read_header(path)
+    if (parts := header.metadata.get("split.count", 1)) not in {0, 1}:
+        raise ModelFileError(
+            f"{path}: one of {parts} parts of a split model; join them (llama-gguf-split --merge), or put all of them into "
+            "a directory named as models_dir in partage.yaml"
+        )
+    anatomy.anatomy(header)
 
 
 @contextlib.contextmanager
