@@ -66,6 +66,10 @@ class Desk:
         """Raises ModelNotFound, PullError."""
         return self._pull(name)
 
+    def check_open(self) -> None:
+        """Raises ShuttingDown once the end has begun."""
+        self._hub.check_open()
+
     # ---- views ---------------------------------------------------------------------------------------------------
 
     def residents(self) -> list[ResidentView]:
@@ -89,7 +93,9 @@ class Desk:
         """For people and programs that want to see all of it: GET /admin/status."""
         hub = self._hub
         ledger = {view.device: view for view in hub.scheduler.ledger_view()}
+        now_s = hub.clock.now_s()
         return {
+            "now_s": now_s,
             "devices": [
                 {
                     "id": device.id,
@@ -106,7 +112,8 @@ class Desk:
                 for device in hub.devices
             ],
             "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
-            "clients": [*hub.stats.to_json()],
+            "clients": [*self._clients()],
+            "stays": [*hub.stays.to_json(now_s)],
             "queue": [
                 {
                     "request": queued.request,
@@ -120,6 +127,14 @@ class Desk:
                 for queued in hub.scheduler.queue_view()
             ],
         }
+
+    def _clients(self) -> list[JsonObject]:
+        views = {view.name: view for view in self._hub.scheduler.clients_view()}
+        return [
+            row | {"queued": view.queued, "serving": view.serving, "served_s": view.served_s} if view else row
+            for row in self._hub.stats.to_json()
+            for view in (views.get(str(row["name"])),)
+        ]
 
     def _resident(self, view: EngineView) -> JsonObject:
         running = self._hub.residents.running.get(view.engine)
@@ -142,7 +157,27 @@ class Desk:
             "threads": settings.threads,
             "gpu_layers": settings.gpu_layers,
             "pinned": view.pinned,
+            "expires_in_s": None
+            if view.expires_at_s is None
+            else max(0.0, view.expires_at_s - self._hub.clock.now_s()),
+            "memory": [*_memory(view)],
         }
+
+
+def _memory(view: EngineView) -> list[JsonObject]:
+    """What it holds on each device, and the estimate it was placed by, in parts."""
+    held = dict(view.bytes_)
+    return [
+        {
+            "device": device,
+            "held_bytes": held.get(device, 0),
+            "weights_bytes": share.weights_bytes + share.repack_bytes + share.projector_bytes,
+            "kv_bytes": share.kv_bytes + share.cache_bytes,
+            "compute_bytes": share.compute_bytes + share.output_bytes,
+            "overhead_bytes": share.overhead_bytes,
+        }
+        for device, share in view.placement.shares
+    ]
 
 
 def _state(view: EngineView) -> ResidentState:

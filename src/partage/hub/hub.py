@@ -41,6 +41,7 @@ from partage.hub.demand import demand_of
 from partage.hub.relay import Answer
 from partage.hub.residents import MakeEngine, Residents
 from partage.hub.stats import Stats
+from partage.hub.stays import Stays
 from partage.hub.ticket import Ticket
 from partage.hub.views import QueuePosition
 from partage.policy.actions import (
@@ -124,10 +125,11 @@ class Hub:
         self.clients = clients
         self.devices = tuple(devices)
         self.stats = Stats()
+        self.stays = Stays()
         self.clock = clock
         self._make_engine = make_engine
         self._journal = journal
-        self._observers = list(observers)
+        self._observers: list[Observer] = [self.stats, self.stays, *observers]
         self._tickets: dict[RequestId, Ticket] = {}
         self._events: deque[Event] = deque()
         self._deciding = False
@@ -156,6 +158,11 @@ class Hub:
             if ticket.waiting:
                 ticket.refuse(ShuttingDown())
 
+    def check_open(self) -> None:
+        """Raises ShuttingDown once the end has begun."""
+        if self._closing:
+            raise ShuttingDown
+
     def _close(self) -> None:
         self.refuse_new()
         if self._wake is not None:
@@ -174,8 +181,7 @@ class Hub:
 
         Raises ModelNotFound, Unsupported, QuotaExceeded, QueueFull, DeadlinePassed, CannotFit, ShuttingDown.
         """
-        if self._closing:
-            raise ShuttingDown
+        self.check_open()
         self.stats.of(request.client).requests += 1
         try:
             return self._admit(request)

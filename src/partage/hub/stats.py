@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from partage.domain import Client, JsonObject, Usage
+from partage.domain import Client, JsonObject, RequestId, Usage
+from partage.errors import PartageError
 from partage.hub.views import Timing
+from partage.policy.actions import Action, Refuse
+from partage.policy.events import Event, RequestArrived, RequestFinished, RequestProgressed
 
 REMEMBERED = 1000
 """Requests per client that the percentiles are taken from."""
@@ -29,6 +32,8 @@ class ClientStats:
     refused: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    streamed_tokens: int = 0
+    """Output so far, answers under way included."""
     queued_s: deque[float] = field(default_factory=_samples)
     load_s: deque[float] = field(default_factory=_samples)
     ttft_s: deque[float] = field(default_factory=_samples)
@@ -36,8 +41,12 @@ class ClientStats:
 
 
 class Stats:
+    """Satisfies hub.Observer, to see answers grow."""
+
     def __init__(self) -> None:
         self.clients: dict[str, ClientStats] = {}
+        self._growing: dict[RequestId, tuple[str, int]] = {}
+        """Client and output tokens counted so far."""
 
     def of(self, client: Client) -> ClientStats:
         known = self.clients.get(client.name)
@@ -68,6 +77,30 @@ class Stats:
             if usage.decode_s > 0:
                 stats.tokens_per_s.append(usage.output_tokens / usage.decode_s)
 
+    def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None:
+        match event:
+            case RequestArrived(demand=demand):
+                self._growing[demand.id] = (demand.client, 0)
+            case RequestProgressed(request=request, output_tokens=tokens):
+                self._grow(request, tokens)
+            case RequestFinished(request=request, output_tokens=tokens):
+                self._grow(request, tokens)
+                self._growing.pop(request, None)
+            case _:
+                pass
+        for action in actions:
+            if isinstance(action, Refuse):
+                self._growing.pop(action.request, None)
+
+    def refused(self, client: Client, model: str, error: PartageError) -> None:
+        """Hub counts those itself, before there is a request."""
+
+    def _grow(self, request: RequestId, tokens: int) -> None:
+        client, counted = self._growing.get(request, ("", tokens))
+        if client in self.clients:
+            self.clients[client].streamed_tokens += max(0, tokens - counted)
+            self._growing[request] = (client, tokens)
+
     def to_json(self) -> list[JsonObject]:
         return [
             {
@@ -81,6 +114,7 @@ class Stats:
                 "refused": stats.refused,
                 "prompt_tokens": stats.prompt_tokens,
                 "output_tokens": stats.output_tokens,
+                "streamed_tokens": stats.streamed_tokens,
                 "queued_s": _spread(stats.queued_s),
                 "load_s": _spread(stats.load_s),
                 "ttft_s": _spread(stats.ttft_s),

@@ -58,4 +58,4 @@ async def test_an_observer_that_fails_is_left_alone_and_the_request_is_served(op
         answer = tasks.create_task(text_of(house.admit(CHAT)))
         await house.time.advance(10)
         assert await answer == "Hello from the fake"
-        assert house.hub._observers == [witness]
+        assert house.hub._observers == [house.hub.stats, house.hub.stays, witness]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
+
+from partage.hub.desk import Desk
+from partage.hub.stats import Stats
+from partage.models.progress import PullProgress
+
+from .conftest import CHAT, MIB, House, chat, text_of
+
+
+class OpenHouse(Protocol):
+    def __call__(self) -> AbstractAsyncContextManager[House]: ...
+
+
+async def no_pull(name: str) -> AsyncGenerator[PullProgress, None]:
+    raise AssertionError
+    yield PullProgress(status="")
+
+
+async def test_status_tells_what_every_resident_holds_by_device_and_part(open_house: OpenHouse):
+    async with open_house() as house:
+        ticket = house.admit(CHAT)
+        await house.pass_time(2)
+        status = cast("Any", Desk(house.hub, no_pull).status())
+        (memory,) = status["residents"][0]["memory"]
+        assert (memory["device"], memory["weights_bytes"]) == ("host", 100 * MIB)
+        assert (memory["kv_bytes"], memory["compute_bytes"], memory["overhead_bytes"]) == (0, 0, 0)
+        assert memory["held_bytes"] == status["residents"][0]["ledger_bytes"]
+        assert status["stays"][0]["engine"] == status["residents"][0]["engine"]
+        assert status["now_s"] >= status["stays"][0]["started_s"]
+        await ticket.stream().aclose()
+
+
+async def test_a_clients_row_says_what_it_has_waiting_and_in_service(open_house: OpenHouse):
+    async with open_house() as house:
+        tickets = [house.admit(CHAT) for _ in range(3)]
+        await house.pass_time(2)
+        (row,) = cast("Any", Desk(house.hub, no_pull).status())["clients"]
+        assert (row["serving"], row["queued"]) == (2, 1)
+        assert row["served_s"] >= 0
+        for ticket in tickets:
+            await ticket.stream().aclose()
+
+
+async def test_tokens_count_while_the_answer_grows_and_once_in_all(open_house: OpenHouse):
+    async with open_house() as house:
+        ticket = house.admit(CHAT, chat(max_tokens=200))
+        answer = ticket.stream()
+        await house.pass_time(2)
+        assert house.hub.stats.clients["someone"].streamed_tokens == 0
+        ticket._output_tokens = 63
+        ticket.count_output()
+        assert house.hub.stats.clients["someone"].streamed_tokens == 64
+        await answer.aclose()
+        assert house.hub.stats.clients["someone"].streamed_tokens == 64
+        assert house.hub.stats._growing == {}
+
+
+async def test_a_served_answer_counts_as_many_streamed_tokens_as_output_tokens(open_house: OpenHouse):
+    async with open_house() as house:
+        ticket = house.admit(CHAT)
+        async with asyncio.TaskGroup() as tasks:
+            answer = tasks.create_task(text_of(ticket))
+            await house.pass_time(10)
+            await answer
+        stats: Stats = house.hub.stats
+        assert stats.clients["someone"].streamed_tokens == stats.clients["someone"].output_tokens > 0

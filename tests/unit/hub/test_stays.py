@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import pytest
+
+from partage.domain import Footprint, LaunchSettings, Placement
+from partage.errors import EngineStartFailed
+from partage.hub.stays import KEPT, KEPT_S, Stays
+from partage.policy.actions import StartEngine
+from partage.policy.events import EngineFailed, EngineGone, TimePassed, UnloadAsked
+
+from .conftest import CHAT, MIB, House, text_of
+
+
+class OpenHouse(Protocol):
+    def __call__(self) -> AbstractAsyncContextManager[House]: ...
+
+
+def start(engine: str) -> StartEngine:
+    settings = LaunchSettings(context_tokens=4096, slots=1, threads=1)
+    placement = Placement(settings=settings, shares=(("host", Footprint(weights_bytes=7)),))
+    return StartEngine(engine=engine, model="chat:latest", placement=placement, reason="wanted")
+
+
+async def test_a_stay_has_the_times_and_the_reasons_of_its_beginning_and_its_end(open_house: OpenHouse):
+    async with open_house() as house:
+        began_s = house.hub.clock.now_s()
+        ticket = house.admit(CHAT)
+        await house.pass_time(1.5)
+        (stay,) = house.hub.stays.to_json(house.hub.clock.now_s())
+        assert (stay["model"], stay["devices"]) == (CHAT, {"host": 100 * MIB})
+        assert stay["started_s"] == began_s
+        assert stay["ready_s"] == pytest.approx(began_s + 1.0, abs=0.01)
+        assert stay["ended_s"] is None
+        assert stay["came"]
+        await ticket.stream().aclose()
+        house.hub.post(UnloadAsked(model=CHAT))
+        await house.pass_time(10)
+        (stay,) = house.hub.stays.to_json(house.hub.clock.now_s())
+        assert stay["ended_s"] is not None
+        assert stay["stopping_s"] is not None
+        assert stay["left"]
+        assert stay["failed"] is False
+
+
+async def test_an_engine_that_does_not_start_leaves_a_failed_stay_that_says_why(open_house: OpenHouse):
+    async with open_house() as house:
+        house.broken = EngineStartFailed("no room in the inn")
+        ticket = house.admit(CHAT)
+        await house.pass_time(60)
+        stay = house.hub.stays.to_json(house.hub.clock.now_s())[0]
+        assert (stay["failed"], stay["left"]) == (True, "no room in the inn")
+        with pytest.raises(EngineStartFailed):
+            await text_of(ticket)
+
+
+def test_a_crash_that_nobody_ordered_is_a_failed_stay():
+    stays = Stays()
+    stays.decided(1.0, TimePassed(), [start("a#1")])
+    stays.decided(2.0, EngineGone(engine="a#1", crashed=True), [])
+    (stay,) = stays.to_json(3.0)
+    assert (stay["failed"], stay["left"], stay["ended_s"]) == (True, "it crashed", 2.0)
+
+
+def test_what_ended_an_hour_ago_and_what_is_too_much_is_forgotten():
+    stays = Stays()
+    for number in range(KEPT + 10):
+        stays.decided(float(number), TimePassed(), [start(f"a#{number}")])
+        stays.decided(float(number), EngineFailed(engine=f"a#{number}", reason=""), [])
+    assert len(stays.to_json(1.0)) == KEPT
+    assert len(stays.to_json(KEPT + KEPT_S)) == 9
