@@ -56,6 +56,7 @@ from partage.policy.actions import (
 )
 from partage.policy.events import (
     DeviceSeen,
+    EngineFailed,
     Event,
     ModelLearned,
     RequestArrived,
@@ -286,7 +287,12 @@ class Hub:
 
     def _start(self, order: StartEngine) -> None:
         log.info("starting %s: %s", order.engine, order.reason)
-        self.residents.start(order, self.library.get(order.model))
+        try:
+            model = self.library.get(order.model)
+        except PartageError as error:  # its file went away since it was asked for
+            self.post(EngineFailed(engine=order.engine, reason=error.message))
+            return
+        self.residents.start(order, model)
 
     def _wake_at(self, at_s: float) -> None:
         if self._wake is not None:

@@ -175,6 +175,16 @@ async def test_an_engine_that_breaks_in_an_unforeseen_way_does_not_take_the_hub_
         await again
 
 
+async def test_a_model_whose_file_went_away_while_its_turn_came_is_an_error_for_those_who_wait(open_house: OpenHouse):
+    async with open_house(memory_bytes=150 * MIB) as house, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(text_of(house.admit(EMBED)))
+        second = tasks.create_task(_outcome(text_of(house.admit(CHAT))))
+        house.hub.library.remove(CHAT)
+        await house.pass_time(120)
+        await first
+        assert isinstance(await second, EngineStartFailed)
+
+
 async def test_loading_without_work_ends_when_the_model_is_ready(open_house: OpenHouse):
     async with open_house() as house, asyncio.TaskGroup() as tasks:
         ticket = house.hub.admit(Request(id="load", model=CHAT, client=Client(name="x"), work=None))
