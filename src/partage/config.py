@@ -13,6 +13,7 @@ from ruamel.yaml import YAML, YAMLError
 from partage.config_sections import (
     AlertsConfig,
     ClientConfig,
+    DashboardConfig,
     DeviceConfig,
     DocumentsConfig,
     HubConfig,
@@ -37,6 +38,7 @@ class _File(Section, frozen=True):
     hub: Any = None
     documents: Any = None
     rag: Any = None
+    dashboard: Any = None
     devices: tuple[Any, ...] = ()
     models: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     clients: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
@@ -49,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     hub: HubConfig = HubConfig()
     documents: DocumentsConfig = DocumentsConfig()
     rag: RagConfig = RagConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     devices: tuple[DeviceConfig, ...] = ()
     models: Mapping[str, ModelConfig] = {}
     clients: Mapping[str, ClientConfig] = {}
@@ -58,6 +61,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where the services find the hub; None: at hub.host and hub.port. $PARTAGE_HUB_URL."""
     documents_url: str | None = None
     """Where the RAG service finds the document service. $PARTAGE_DOCUMENTS_URL."""
+    rag_url: str | None = None
+    """Where the dashboard finds the RAG service. $PARTAGE_RAG_URL."""
     visible_gpus: tuple[str, ...] | None = None
     """Indices and UUIDs of the GPUs that may be used at all; None: every one. $CUDA_VISIBLE_DEVICES."""
     warnings: tuple[str, ...] = ()
@@ -68,6 +73,7 @@ SERVICE_CLASSES: Mapping[str, Literal["interactive", "normal", "batch"]] = {
     "chat": "interactive",
     "documents": "batch",
     "rag": "interactive",
+    "dashboard": "interactive",
 }
 """Clients that exist without being configured, once they have a key (PARTAGE_KEY_DOCUMENTS and so on)."""
 KEY_PREFIX = "PARTAGE_KEY_"
@@ -134,6 +140,7 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
         hub=_convert(file.hub, HubConfig, "hub"),
         documents=_convert(file.documents, DocumentsConfig, "documents"),
         rag=_convert(file.rag, RagConfig, "rag"),
+        dashboard=_convert(file.dashboard, DashboardConfig, "dashboard"),
         devices=devices,
         models={name: _convert(entry, ModelConfig, f"models.{name}") for name, entry in file.models.items()},
         clients={
@@ -192,6 +199,7 @@ def _from_environment(config: Config, environ: Mapping[str, str]) -> Config:
         clients=_with_environment_keys(config.clients, environ),
         hub_url=environ.get("PARTAGE_HUB_URL") or config.hub_url,
         documents_url=environ.get("PARTAGE_DOCUMENTS_URL") or config.documents_url,
+        rag_url=environ.get("PARTAGE_RAG_URL") or config.rag_url,
         visible_gpus=visible_gpus(environ),
         warnings=config.warnings + ollama.warnings,
     )

@@ -129,6 +129,11 @@ class RagConfig(Section, frozen=True, rename={"query_timeout_s": "timeout", "emb
     embed_timeout_s: float = 10.0
 
 
+class DashboardConfig(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: int = 11435
+
+
 class RemoteConfig(Section, frozen=True):
     """`remotes:` one entry: a server that is adopted, not started."""
 
