@@ -11,8 +11,8 @@ class AdminApi:
         self._hub = hub
 
     async def health(self, exchange: Exchange) -> None:
-        """200 as long as the hub answers for its state; its error's status otherwise."""
-        self._hub.status()
+        """200 as long as the hub takes requests in; 503 from the moment it shuts down."""
+        self._hub.check_open()
         await exchange.answer_json({"status": "ok"})
 
     async def status(self, exchange: Exchange) -> None:

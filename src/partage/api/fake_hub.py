@@ -190,6 +190,8 @@ class FakeHub:
             yield step
 
     def status(self) -> JsonObject:
+        return {"models": len(self._models)}
+
+    def check_open(self) -> None:
         if self.refusal is not None:
             raise self.refusal
-        return {"models": len(self._models)}

@@ -12,7 +12,7 @@ from partage.api.durations import rfc3339_in
 from partage.api.exchange import Exchange
 from partage.api.ollama_wire import DeleteIn, PullIn, ShowIn
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.streaming import NDJSON, while_present
+from partage.api.streaming import NDJSON, Silence, while_present, write
 from partage.domain import Capability, JsonObject, JsonValue, Model, TensorFacts
 from partage.models.progress import PullProgress
 
@@ -84,12 +84,13 @@ class OllamaModelsApi:
 
     async def pull(self, exchange: Exchange) -> None:
         asked = decode(_pull, await exchange.read_body())
-        async with while_present(exchange), aclosing(self._hub.pull(asked.model_name)) as steps:
+        streams = asked.stream is not False
+        # White space before the next line, as in answers: a pull can be silent for long while it verifies or converts.
+        silence = Silence(self._settings.silence_s, NDJSON, lambda: b" ") if streams else None
+        async with while_present(exchange, silence), aclosing(self._hub.pull(asked.model_name)) as steps:
             async for step in steps:
-                if asked.stream is not False:
-                    if not exchange.started:
-                        await exchange.start(NDJSON)
-                    await exchange.write(_line(_progress(step)))
+                if streams:
+                    await write(exchange, NDJSON, _line(_progress(step)))
         success: JsonObject = {"status": "success"}
         if exchange.started:
             await exchange.finish(_line(success))

@@ -55,6 +55,10 @@ class HubPort(Protocol):
 
     def status(self) -> JsonObject: ...
 
+    def check_open(self) -> None:
+        """Raises ShuttingDown once the end has begun."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:

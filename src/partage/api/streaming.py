@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
@@ -34,13 +34,25 @@ class Frames(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What to send when nothing was written for so long."""
+
+    after_s: float
+    content_type: bytes
+    fill: Callable[[], bytes]
+
+
 @asynccontextmanager
-async def while_present(exchange: Exchange) -> AsyncGenerator[None]:
-    """Run the body only as long as the client is there; raises ClientLeft in its place. Needs the body to be read."""
+async def while_present(exchange: Exchange, silence: Silence | None = None) -> AsyncGenerator[None]:
+    """Run the body only as long as the client is there; raises ClientLeft in its place. Needs the body to be read.
+
+    Whenever nothing was written for a while, the line is kept alive with what `silence` says.
+    """
     async with _collapsing_group() as group:
-        listener = group.create_task(_listen(exchange))
+        companion = group.create_task(_listen(exchange) if silence is None else _break_silence(exchange, silence))
         yield
-        listener.cancel()
+        companion.cancel()
 
 
 async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
@@ -49,22 +61,20 @@ async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, sile
     The headers wait for the first piece of it, so that an error before that keeps its status. When there is none for
     `silence_s` (the request queues, its model loads, a long prompt is read), headers and keep-alives go out instead.
     """
-    async with _collapsing_group() as group:
-        companion = group.create_task(_break_silence(exchange, ticket, frames, silence_s))
-        async with aclosing(ticket.stream()) as outputs:
-            async for output in outputs:
-                match output:
-                    case Delta():
-                        chunk = frames.delta(output)
-                    case Done():
-                        chunk = frames.done(output, ticket.timing)
-                    case PromptProgress() | Vectors():
-                        continue
-                    case _:
-                        assert_never(output)
-                if chunk:
-                    await _write(exchange, frames, chunk)
-        companion.cancel()
+    silence = Silence(silence_s, frames.content_type, lambda: frames.silence(ticket.position()))
+    async with while_present(exchange, silence), aclosing(ticket.stream()) as outputs:
+        async for output in outputs:
+            match output:
+                case Delta():
+                    chunk = frames.delta(output)
+                case Done():
+                    chunk = frames.done(output, ticket.timing)
+                case PromptProgress() | Vectors():
+                    continue
+                case _:
+                    assert_never(output)
+            if chunk:
+                await write(exchange, frames.content_type, chunk)
     await exchange.finish()
 
 
@@ -129,22 +139,22 @@ def _joined(known: ToolCall, piece: ToolCall) -> ToolCall:
     return ToolCall(id=known.id or piece.id, name=known.name or piece.name, arguments=known.arguments + piece.arguments)
 
 
-async def _write(exchange: Exchange, frames: Frames, chunk: bytes) -> None:
+async def write(exchange: Exchange, content_type: bytes, chunk: bytes) -> None:
     if not exchange.started:
-        await exchange.start(frames.content_type, SSE_HEADERS if frames.content_type is SSE else None)
+        await exchange.start(content_type, SSE_HEADERS if content_type is SSE else None)
     await exchange.write(chunk)
 
 
-async def _break_silence(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
-    """Listen for the client's leaving; whenever nothing was written for `silence_s`, write a keep-alive."""
+async def _break_silence(exchange: Exchange, silence: Silence) -> None:
+    """Listen for the client's leaving; whenever nothing was written for a while, write a keep-alive."""
     while True:
         writes = exchange.writes
         try:
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(silence.after_s):
                 await _listen(exchange)
         except TimeoutError:
             if exchange.writes == writes:
-                await _write(exchange, frames, frames.silence(ticket.position()))
+                await write(exchange, silence.content_type, silence.fill())
 
 
 async def _listen(exchange: Exchange) -> None:

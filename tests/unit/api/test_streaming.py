@@ -14,8 +14,9 @@ from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
 from partage.domain import Delta, Done, Output, PromptProgress, Request, Usage
-from partage.errors import EngineCrashed, EngineStartFailed, PartageError
+from partage.errors import EngineCrashed, EngineStartFailed, PartageError, PullError
 from partage.hub.views import QueuePosition
+from partage.models.progress import PullProgress
 
 CHAT = {"model": "chatty", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 PATHS = ["/api/chat", "/v1/chat/completions", "/v1/messages"]
@@ -252,3 +253,23 @@ async def test_an_error_that_comes_after_the_keep_alives_is_written_into_the_str
         failure.set()
     assert call.status == 200
     assert call.chunks[-1] == b'{"error":"too late"}\n'
+
+
+async def test_a_silent_pull_is_kept_alive_and_can_still_fail(settings: ApiSettings, hub: FakeHub):
+    go = asyncio.Event()
+
+    async def pull(name: str) -> AsyncGenerator[PullProgress, None]:
+        yield PullProgress(status="verifying")
+        await go.wait()
+        raise PullError("the registry hung up")
+
+    hub.pull = pull
+    call = Caller("/api/pull", {"model": "new"})
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call.call(hub, replace(settings, silence_s=0.001)))
+        while b" " not in call.chunks:
+            call.wrote.clear()
+            await call.wrote.wait()
+        go.set()
+    lines = b"".join(call.chunks).splitlines()
+    assert [msgspec.json.decode(line) for line in lines] == [{"status": "verifying"}, {"error": "the registry hung up"}]
