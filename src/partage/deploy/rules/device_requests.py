@@ -217,7 +217,7 @@ def capabilities_not_a_list(service: Service) -> Iterator[Flaw]:
 
 
 _RESERVED = re.compile(
-    r"exclusiv|\b(?:reserv|limit|alloc|restrict|cap\b|share)\w*\W+(?:\w+\W+){0,4}?(?:\d+ ?(?:GB|GiB|G|MB|MiB|%)|VRAM|GPU memory)",
+    r"exclusiv|\b(?:reserv|limit|alloc|restrict|cap\b|share)\w*\W+(?:\w+\W+){0,4}?(?:\d+ ?(?:(?:GB|GiB|G|MB|MiB)\b|%)|VRAM|GPU memory)",
     re.IGNORECASE,
 )
 

@@ -14,6 +14,7 @@ from partage.quantities import parse_bytes
 
 _SAYS_VRAM = re.compile(r"\bv-?ram\b|\bgpu\W+mem|\bgpu ram\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:not|no|isn't|never|host|system)\b", re.IGNORECASE)
+_LIMITS = re.compile(r"\b(?:limit|max|cap|restrict|alloc|reserv|use at most)", re.IGNORECASE)
 SMALL_BYTES = 8 << 30
 """As large as the memory of a small GPU, and too little RAM to bring a 7B model to it."""
 
@@ -35,11 +36,19 @@ def ram_limit_taken_for_vram(service: Service) -> Iterator[Flaw]:
     for node in (service.get("deploy", "resources", "limits", "memory"), service.get("mem_limit")):
         if not isinstance(node, Scalar):
             continue
-        text, comment = service.text(node), node.place.comment
-        said = _SAYS_VRAM.search(comment) is not None and _DENIES.search(comment) is None
+        text = service.text(node)
+        said = _means_vram(node)
         small = service.server is not None and service.has_gpu and not service.only_fetches and _is_small(text)
         if said or small:
             yield Flaw(node.place, f"{text} bounds the host RAM of this container, not memory on the GPU")
+
+
+def _means_vram(node: Scalar) -> bool:
+    """By the comment on its line, or one above that speaks of limiting."""
+    comment = node.place.comment
+    if _SAYS_VRAM.search(comment) is None or _DENIES.search(comment):
+        return False
+    return _SAYS_VRAM.search(node.place.trailing_comment) is not None or _LIMITS.search(comment) is not None
 
 
 def _is_small(text: str) -> bool:

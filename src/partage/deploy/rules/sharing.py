@@ -13,6 +13,9 @@ from partage.deploy.gpu_access import overlap
 from partage.deploy.variables import UNKNOWN
 from partage.deploy.yaml_tree import Scalar, scalars_of
 
+MOST_BESIDE_ANOTHER = 0.85
+"""What an engine that loads on demand finds beside a greedier one is too little for any model of use."""
+
 
 @rule(
     "PG040",
@@ -30,6 +33,13 @@ def engines_claim_more_than_the_gpu(project: Project) -> Iterator[Flaw]:
     """
     for one, other in _neighbours(project):
         first, second = _share(one), _share(other)
+        for neighbour, greedy, taken in ((one, other, second), (other, one, first)):
+            on_demand = neighbour.server is not None and neighbour.server.loads_on_demand
+            if on_demand and taken is not None and taken[0] > MOST_BESIDE_ANOTHER:
+                message = (
+                    f"`{greedy.name}` takes {taken[0]:.0%} of the GPU's memory: nothing is left for `{neighbour.name}`"
+                )
+                yield Flaw(taken[1].place, message)
         if first is None or second is None:
             continue
         (share, _), (other_share, place) = first, second
