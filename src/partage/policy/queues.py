@@ -35,6 +35,8 @@ class Waiting:
     queued: bool = False
     late: bool = False
     engine: EngineId | None = None
+    crashes: int = 0
+    """How often an engine died under it."""
     served_at_s: float = 0.0
     charged_s: float = 0.0
     share: float = 1.0

@@ -214,15 +214,17 @@ class Scheduler:
         self._charge_to(waiting, 0.0)
         resident = serving.leave_slot(state, waiting)
         waiting.engine = None
-        if waiting.demand.model not in state.models:
+        waiting.crashes += 1
+        model = state.models.get(waiting.demand.model)
+        if model is None or waiting.crashes >= self.settings.start_attempts:
             del state.requests[request]
-            state.refuse(waiting.demand, "unknown_model", f"model '{waiting.demand.model}' was deleted")
+            kind = "unknown_model" if model is None else "start_failed"
+            reason = "was deleted" if model is None else f"ended {waiting.crashes} times while it had this request"
+            state.refuse(waiting.demand, kind, f"model '{waiting.demand.model}' {reason}")
             return
-        state.accounts.joins(waiting.account)
         give_up_s = waiting.arrived_s + self.settings.max_wait_s[waiting.demand.class_]
         heapq.heappush(state.give_up, (give_up_s, waiting.sequence, waiting))
         state.enqueue(waiting)
-        model = state.models[waiting.demand.model]
         if resident is None and model.resident is not None:
             serving.fill(state, model.resident)
         self._room_changed = True

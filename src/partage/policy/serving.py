@@ -9,6 +9,7 @@ from partage.policy.state import Resident, State
 from partage.policy.turns import may_compute, starts_computing, stops_computing
 
 _PERSON_SEEN_S = 600.0
+_LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work
 
 
 def fill(state: State, resident: Resident) -> None:
@@ -57,7 +58,8 @@ def work_s(state: State, waiting: Waiting) -> float:
     """Seconds that a request takes a stream alone, as far as is known."""
     profile = state.models[waiting.demand.model].profile
     demand = waiting.demand
-    return demand.prompt_tokens / profile.prefill_tokens_per_s + demand.output_tokens / profile.decode_tokens_per_s
+    prefill_s = demand.prompt_tokens / profile.prefill_tokens_per_s
+    return max(_LEAST_WORK_S, prefill_s + demand.output_tokens / profile.decode_tokens_per_s)
 
 
 def _next(state: State, resident: Resident) -> Waiting | None:

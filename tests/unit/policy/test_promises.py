@@ -49,10 +49,11 @@ class Promises(RuleBasedStateMachine):
             placement((device.id, size), slots=1 + size % 3, context=8192, threads=1 + size % 3)
             for device in self.devices
         ]
-        if len(self.devices) > 1:
-            half = ((self.devices[0].id, size // 2 + 1), (self.devices[1].id, size // 2 + 1))
+        first, *others = self.devices
+        if others:
+            half = ((first.id, size // 2 + 1), (others[0].id, size // 2 + 1))
             places.append(placement(*half, slots=1, context=16384, speed=0.3 if size % 2 else 0.9))
-        places.append(placement((self.devices[0].id, max(1, size // 2)), slots=1, context=2048))
+        places.append(placement((first.id, max(1, size // 2)), slots=1, context=2048))
         self.town.learn(name, *places, load_s=float(size))
 
     @rule(

@@ -1,53 +1,575 @@
 from __future__ import annotations
 
-from partage.domain import Device, Footprint, LaunchSettings, Placement
-from partage.policy.actions import Refuse, Serve, StartEngine, StopEngine, WakeAt
-from partage.policy.events import (
-    Demand,
-    DeviceSeen,
-    EngineGone,
-    EngineReady,
-    Event,
-    ModelLearned,
-    ModelProfile,
-    RequestArrived,
-    RequestFinished,
-)
-from partage.policy.scheduler import Scheduler
+import sys
+from pathlib import Path
+
+import pytest
+
+from partage.domain import Class
+from partage.policy import events
 from partage.policy.settings import PolicySettings
 
-
-def profile(name: str, size: int, *, slots: int = 1) -> ModelProfile:
-    settings = LaunchSettings(context_tokens=4096, slots=slots, threads=1)
-    shares = (("gpu", Footprint(weights_bytes=size)),)
-    return ModelProfile(model=name, placements=(Placement(settings=settings, shares=shares),), load_s=1.0)
+sys.path.insert(0, str(Path(__file__).parent))
+from town import Town, gpu, host, placement
 
 
-def learned(*profiles: ModelProfile, budget: int = 10) -> Scheduler:
-    scheduler = Scheduler(PolicySettings())
-    events: list[Event] = [DeviceSeen(Device(id="gpu", kind="cuda", name="gpu", total_bytes=budget))]
-    for event in (*events, *(ModelLearned(one) for one in profiles)):
-        scheduler.decide(event, 0.0)
-    return scheduler
+def two_that_exclude_each_other(settings: PolicySettings | None = None, *, slots: int = 2, load_s: float = 2.0) -> Town:
+    town = Town(settings, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 8), slots=slots), load_s=load_s)
+    town.learn("b", placement(("gpu", 8), slots=slots), load_s=load_s)
+    return town
 
 
-def arrives(request: str, model: str) -> RequestArrived:
-    return RequestArrived(Demand(id=request, model=model, client="me"))
+def loaded(town: Town, model: str = "a", request: str = "first") -> str:
+    """The engine of a model that has just served one request."""
+    town.ask(request, model)
+    (engine,) = town.started
+    town.make_ready(engine)
+    town.finish(request)
+    return engine
+
+
+# ---- serve, load, exchange -------------------------------------------------------------------------------------------
+
+
+def test_first_request_loads_its_model_and_is_served_when_it_is_ready() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    assert town.started == ["a#1"]
+    town.make_ready("a#1")
+    assert town.served == ["1"]
 
 
 def test_alternating_models_each_get_their_turn() -> None:
-    scheduler = learned(profile("a", 8), profile("b", 8))
-    assert any(isinstance(one, StartEngine) for one in scheduler.decide(arrives("1", "a"), 1.0))
-    assert Serve(request="1", engine="a#1") in scheduler.decide(EngineReady(engine="a#1", load_s=1.0), 2.0)
-    assert all(isinstance(one, WakeAt) for one in scheduler.decide(arrives("2", "b"), 3.0))
-    actions = scheduler.decide(RequestFinished(request="1"), 4.0)
-    assert [one.engine for one in actions if isinstance(one, StopEngine)] == ["a#1"]
-    actions = scheduler.decide(EngineGone(engine="a#1"), 5.0)
-    assert [one.engine for one in actions if isinstance(one, StartEngine)] == ["b#2"]
+    town = two_that_exclude_each_other()
+    loaded(town)
+    town.pass_time(60.0)
+    town.ask("2", "b")
+    assert town.stopped == ["a#1"]
+    town.go("a#1")
+    assert town.started == ["b#2"]
+    town.make_ready("b#2")
+    assert town.served == ["2"]
+
+
+def test_both_models_stay_where_both_fit() -> None:
+    town = Town(None, gpu("gpu", 20))
+    town.learn("a", placement(("gpu", 8)))
+    town.learn("b", placement(("gpu", 8)))
+    loaded(town, "a", "1")
+    town.ask("2", "b")
+    assert town.started
+    assert not town.stopped
+
+
+def test_busy_model_is_drained_not_stopped_and_takes_nothing_new() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("long", "a", output_tokens=1000)
+    town.make_ready("a#1")
+    town.ask("other", "b", "you")
+    town.pass_time(150.0)
+    town.ask("late", "a", "you", output_tokens=1000, class_=Class.NORMAL)
+    assert "late" not in town.serving
+    town.finish("long")
+    assert town.stopped == ["a#1"]
+    town.settle()
+    assert town.ended.keys() >= {"late", "other"}
+
+
+def test_always_busy_model_cannot_keep_another_out_for_longer_than_patience() -> None:
+    """In Ollama and llama-swap requests for a loaded model pass those that wait, for ever."""
+    town = two_that_exclude_each_other(slots=1)
+    town.ask("0", "a")
+    town.make_ready("a#1")
+    town.ask("patient", "b", "you")
+    for number in range(1, 200):
+        town.ask(str(number), "a")
+        town.pass_time(1.0)
+        for request in list(town.serving):
+            town.finish(request)
+        for engine in list(town.stopping):
+            town.go(engine)
+        for engine in town.starting:
+            town.make_ready(engine)
+        if "patient" in town.ended:
+            break
+    assert town.now_s <= PolicySettings().patience_s[Class.NORMAL]
+    assert town.ended["patient"] == "done"
+
+
+def test_small_model_is_not_held_up_behind_one_that_must_wait_for_room() -> None:
+    town = Town(None, gpu("gpu", 10))
+    for name, size in (("large", 8), ("other", 8), ("small", 1)):
+        town.learn(name, placement(("gpu", size)))
+    town.ask("1", "large")
+    town.make_ready("large#1")
+    town.ask("2", "other")
+    town.ask("3", "small")
+    assert town.started == ["small#2"]
+
+
+def test_client_that_leaves_the_queue_never_causes_a_load() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    town.make_ready("a#1")
+    town.ask("2", "b", "you")
+    town.finish("2", "cancelled")
+    town.finish("1")
+    town.pass_time(200.0)
+    assert all(engine.startswith("a") for engine in town.running)
+
+
+def test_planned_swap_is_dropped_when_nobody_waits_for_it_any_more() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    town.make_ready("a#1")
+    town.ask("2", "b", "you")
+    town.pass_time(250.0)
+    (resident,) = town.scheduler.residents_view()
+    assert resident.gated
+    town.finish("2", "cancelled")
+    (resident,) = town.scheduler.residents_view()
+    assert not resident.gated
+    town.ask("3", "a")
+    assert town.served == ["3"]
+
+
+def test_cheapest_victim_leaves_and_never_one_that_does_not_help() -> None:
+    town = Town(None, gpu("gpu", 10))
+    for name, size in (("small", 1), ("rare", 4), ("busy", 4), ("new", 5)):
+        town.learn(name, placement(("gpu", size)))
+    for request, name in enumerate(("small", "rare", "busy")):
+        loaded(town, name, f"first{request}")
+    for number in range(10):
+        town.pass_time(5.0)
+        town.ask(f"b{number}", "busy")
+        town.finish(f"b{number}")
+    town.ask("n", "new")
+    town.pass_time(20.0)
+    assert town.stopping == {"rare#2"}
+
+
+def test_pinned_model_is_loaded_unasked_and_never_a_victim() -> None:
+    town = two_that_exclude_each_other()
+    town.tell(events.PinChanged(model="a", pinned=True))
+    (engine,) = town.started
+    town.make_ready(engine)
+    town.ask("1", "b")
+    (refusal,) = town.refusals
+    assert (refusal.kind, refusal.needs_bytes, refusal.capacity_bytes) == ("cannot_fit", 8, 2)
+
+
+def test_keep_alive_for_ever_pins_only_what_leaves_room_for_others() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("modest", placement(("gpu", 4)))
+    town.learn("greedy", placement(("gpu", 6)))
+    for name in ("modest", "greedy"):
+        town.ask(name, name, keep_alive_s=-1.0)
+        town.make_ready(town.started[0])
+        town.finish(name)
+    assert {one.model: one.pinned for one in town.scheduler.residents_view()} == {"modest": True, "greedy": False}
+
+
+def test_model_that_had_to_leave_comes_back_when_memory_is_free() -> None:
+    town = two_that_exclude_each_other(PolicySettings(keep_alive_s=1.0))
+    town.ask("0", "a")
+    town.make_ready("a#1")
+    for number in range(12):
+        town.finish(str(number), "done")
+        town.pass_time(0.5)
+        town.ask(str(number + 1), "a")
+    town.ask("b", "b", "you")
+    town.pass_time(300.0)
+    town.finish("12")
+    town.go("a#1")
+    (engine,) = town.started
+    town.make_ready(engine)
+    town.finish("b")
+    town.pass_time(1.5)
+    town.go(engine)
+    assert [one.partition("#")[0] for one in town.started] in (["a"], [])
+
+
+# ---- order -----------------------------------------------------------------------------------------------------------
+
+
+def waiting_line(**settings: object) -> Town:
+    """One slot, taken; whoever asks now waits."""
+    town = Town(PolicySettings(**settings), gpu("gpu", 10))  # type: ignore[arg-type]
+    town.learn("a", placement(("gpu", 8), slots=1))
+    town.ask("running", "a", "nobody", output_tokens=0)
+    town.make_ready("a#1")
+    return town
+
+
+def order_of(town: Town, first: str = "running") -> list[str]:
+    order: list[str] = []
+    current = first
+    while town.serving:
+        town.finish(current, output_tokens=town.scheduler.state.requests[current].demand.output_tokens)
+        order += town.served
+        current = order[-1]
+    return order
+
+
+def test_people_go_before_jobs() -> None:
+    town = waiting_line()
+    town.ask("job", "a", "x", class_=Class.BATCH)
+    town.ask("person", "a", "y", class_=Class.INTERACTIVE)
+    assert order_of(town) == ["person", "job"]
+
+
+def test_jobs_get_their_share_however_many_people_wait() -> None:
+    town = waiting_line()
+    for number in range(40):
+        town.ask(f"person{number}", "a", "people", class_=Class.INTERACTIVE, output_tokens=100)
+    for number in range(3):
+        town.ask(f"job{number}", "a", "jobs", class_=Class.BATCH, output_tokens=100)
+    order = order_of(town)
+    assert order.index("job0") <= 12
+    assert order.index("job1") <= 24
+
+
+def test_client_that_received_least_goes_first() -> None:
+    town = waiting_line()
+    for number in range(6):
+        town.ask(f"flood{number}", "a", "flood", output_tokens=100)
+    town.ask("one", "a", "light", output_tokens=100)
+    assert order_of(town).index("one") <= 1
+
+
+def test_weight_doubles_the_share() -> None:
+    town = waiting_line()
+    for number in range(12):
+        town.ask(f"heavy{number}", "a", "heavy", weight=2.0, output_tokens=100)
+        town.ask(f"light{number}", "a", "light", weight=1.0, output_tokens=100)
+    first = order_of(town)[:12]
+    assert sum(one.startswith("heavy") for one in first) == 8
+
+
+def test_idling_saves_nothing_up() -> None:
+    town = waiting_line()
+    for number in range(4):
+        town.ask(f"steady{number}", "a", "steady", output_tokens=1000)
+    for number in range(4):
+        current = next(iter(town.serving))
+        town.finish(current, output_tokens=1000)
+        if number == 2:
+            for fresh in range(4):
+                town.ask(f"fresh{fresh}", "a", "back from idle", output_tokens=1000)
+                town.ask(f"more{fresh}", "a", "steady", output_tokens=1000)
+    assert order_of(town, next(iter(town.serving)))[:2] != ["fresh1", "fresh2"]
+
+
+def test_deadline_passes_the_fair_order_within_the_slack() -> None:
+    town = waiting_line()
+    town.ask("first", "a", "x", output_tokens=10)
+    town.ask("urgent", "a", "y", output_tokens=10, deadline_at_s=5.0)
+    assert order_of(town) == ["urgent", "first"]
+
+
+def test_late_requests_go_behind_those_that_can_be_in_time_until_patience_ends() -> None:
+    town = waiting_line()
+    town.ask("late", "a", "x", class_=Class.INTERACTIVE)
+    town.pass_time(20.0)
+    town.ask("timely", "a", "y", class_=Class.INTERACTIVE)
+    town.finish("running")
+    assert town.served == ["timely"]
+    town.pass_time(110.0)
+    town.ask("newer", "a", "x", class_=Class.INTERACTIVE)
+    town.finish("timely")
+    assert town.served == ["late"]
+
+
+def test_own_limit_of_concurrency_lets_others_pass() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 8), slots=3))
+    loaded(town)
+    town.ask("1", "a", "x", max_concurrent=1)
+    town.ask("2", "a", "x", max_concurrent=1)
+    town.ask("3", "a", "y")
+    assert set(town.serving) == {"1", "3"}
+    town.finish("1")
+    assert town.served == ["2"]
+
+
+def test_jobs_leave_a_slot_free_where_people_come() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 8), slots=4))
+    town.ask("person", "a", class_=Class.INTERACTIVE)
+    town.make_ready("a#1")
+    for number in range(6):
+        town.ask(f"job{number}", "a", "jobs", class_=Class.BATCH)
+    assert len(town.serving) == 3  # beside a person, half of the slots
+    town.finish("person")
+    assert sorted(town.serving) == ["job0", "job1", "job2"]
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_model_is_refused() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "ghost")
+    assert town.ended == {"1": "unknown_model"}
+
+
+def test_full_queue_is_told_when_to_come_back() -> None:
+    town = two_that_exclude_each_other(PolicySettings(queue_limit=1))
+    town.ask("1", "a")
+    town.ask("2", "a")
+    (refusal,) = town.refusals
+    assert refusal.kind == "queue_full"
+    assert refusal.retry_after_s is not None
+    assert refusal.retry_after_s > 0
+
+
+def test_hard_deadline_out_of_reach_is_refused_at_once() -> None:
+    town = two_that_exclude_each_other(load_s=10.0)
+    town.ask("1", "a", deadline_at_s=5.0, hard_deadline=True)
+    assert town.ended == {"1": "deadline"}
+    assert not town.running
+
+
+def test_hard_deadline_that_passes_in_the_queue_ends_the_waiting() -> None:
+    town = waiting_line()
+    town.ask("1", "a", deadline_at_s=50.0, hard_deadline=True)
+    town.pass_time(51.0)
+    assert town.ended["1"] == "deadline"
+
+
+def test_no_request_waits_longer_than_the_exported_bound() -> None:
+    town = waiting_line(max_wait_s=(10.0, 20.0, 30.0))
+    for class_ in Class:
+        town.ask(class_.name, "a", class_=class_)
+    town.pass_time(31.0)
+    assert [town.ended[class_.name] for class_ in Class] == ["queue_full"] * 3
 
 
 def test_what_can_never_fit_is_refused_with_the_arithmetic() -> None:
-    scheduler = learned(profile("a", 11))
-    (refusal,) = scheduler.decide(arrives("1", "a"), 1.0)
-    assert isinstance(refusal, Refuse)
+    town = Town(None, gpu("gpu", 10))
+    town.learn("huge", placement(("gpu", 11)))
+    town.ask("1", "huge")
+    (refusal,) = town.refusals
     assert (refusal.kind, refusal.needs_bytes, refusal.capacity_bytes) == ("cannot_fit", 11, 10)
+
+
+def test_context_that_no_placement_has_is_refused() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a", context_tokens=100_000)
+    assert town.ended == {"1": "cannot_fit"}
+
+
+def test_longer_context_replaces_the_engine_once_it_has_drained() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 5), context=4096), placement(("gpu", 9), context=32768))
+    loaded(town)
+    town.ask("long", "a", context_tokens=20_000)
+    town.pass_time(30.0)
+    assert town.stopping == {"a#1"}
+    town.go("a#1")
+    town.make_ready(town.started[0])
+    assert "long" in town.serving
+
+
+def test_load_only_is_answered_when_the_model_is_ready_and_takes_no_slot() -> None:
+    town = two_that_exclude_each_other(slots=1)
+    town.ask("load", "a", load_only=True)
+    town.ask("work", "a")
+    town.make_ready("a#1")
+    assert town.served == ["load", "work"]
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_start_that_fails_is_tried_again_later_and_at_last_refused() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    starts = 1
+    town.fail("a#1")
+    while "1" not in town.ended:
+        town.pass_time(1.0)
+        for engine in town.starting:
+            starts += 1
+            town.fail(engine)
+    assert starts == PolicySettings().start_attempts
+    assert town.ended["1"] == "start_failed"
+
+
+def test_out_of_memory_is_learned_and_the_smaller_placement_tried_at_once() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 9)), placement(("gpu", 5)))
+    town.ask("1", "a")
+    town.fail("a#1", out_of_memory=True)
+    assert town.running["a#2"].placement.total_bytes == 5
+
+
+def test_crash_puts_the_served_back_in_their_place_and_starts_again() -> None:
+    town = two_that_exclude_each_other(slots=1)
+    town.ask("1", "a", "x")
+    town.make_ready("a#1")
+    town.ask("2", "a", "y")
+    town.crash("a#1")
+    town.pass_time(2.0)
+    town.make_ready(town.starting[0])
+    assert town.served == ["1"]
+
+
+def test_engine_that_crashes_again_and_again_is_given_up() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    for _ in range(PolicySettings().start_attempts):
+        town.pass_time(100.0)
+        town.make_ready(town.starting[0])
+        town.crash(next(iter(town.running)))
+    town.pass_time(100.0)
+    assert town.running == {} or "1" in town.ended
+
+
+def test_memory_that_strangers_take_is_never_given_out() -> None:
+    town = two_that_exclude_each_other()
+    town.tell(events.StrangersSeen("gpu", 5))
+    town.ask("1", "a")
+    assert not town.started
+    town.tell(events.StrangersSeen("gpu", 0))
+    assert town.started == ["a#1"]
+
+
+def test_strangers_that_stay_make_it_impossible_and_it_is_said_at_once() -> None:
+    town = two_that_exclude_each_other()
+    for _ in range(5):
+        town.tell(events.StrangersSeen("gpu", 5))
+        town.pass_time(20.0)
+    town.ask("1", "a")
+    assert town.ended == {"1": "cannot_fit"}
+
+
+def test_measured_memory_replaces_the_estimate() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    town.ready.add("a#1")
+    town.scheduler.decide(events.EngineReady(engine="a#1", load_s=1.0, measured_bytes=(("gpu", 6),)), 1.0)
+    (view,) = town.scheduler.ledger_view()
+    assert (view.residents_bytes, view.free_bytes) == (6, 4)
+
+
+# ---- leaving ---------------------------------------------------------------------------------------------------------
+
+
+def test_idle_model_leaves_after_its_keep_alive() -> None:
+    town = two_that_exclude_each_other(PolicySettings(keep_alive_s=60.0))
+    loaded(town)
+    town.pass_time(59.0)
+    assert not town.stopping
+    town.pass_time(2.0)
+    assert town.stopping == {"a#1"}
+
+
+def test_keep_alive_zero_stops_it_after_the_answer_but_not_under_others() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a", keep_alive_s=0.0)
+    town.make_ready("a#1")
+    town.ask("2", "a", keep_alive_s=0.0)
+    town.finish("1")
+    assert not town.stopping
+    town.finish("2")
+    assert town.stopping == {"a#1"}
+
+
+def test_unload_waits_until_nobody_is_served() -> None:
+    town = two_that_exclude_each_other()
+    town.ask("1", "a")
+    town.make_ready("a#1")
+    town.tell(events.UnloadAsked(model="a"))
+    assert not town.stopping
+    town.finish("1")
+    assert town.stopping == {"a#1"}
+
+
+def test_deleted_model_refuses_who_waits_and_leaves() -> None:
+    town = waiting_line()
+    town.ask("1", "a")
+    town.tell(events.ModelForgotten("a"))
+    assert town.ended["1"] == "unknown_model"
+    town.finish("running")
+    assert town.stopping == {"a#1"}
+
+
+# ---- several devices, and the host -----------------------------------------------------------------------------------
+
+
+def test_second_model_goes_to_the_emptier_gpu() -> None:
+    town = Town(None, gpu("gpu0", 10), gpu("gpu1", 10))
+    for name in "ab":
+        town.learn(name, placement(("gpu0", 4)), placement(("gpu1", 4)))
+    loaded(town, "a", "1")
+    town.ask("2", "b")
+    assert town.running["b#2"].placement.shares[0][0] == "gpu1"
+
+
+def test_slow_placement_is_taken_only_after_patience() -> None:
+    town = Town(None, gpu("gpu", 10), host(100))
+    town.learn("a", placement(("gpu", 8)), load_s=1.0, pinned=True)
+    town.learn("b", placement(("gpu", 8)), placement(("host", 8), speed=0.1), load_s=1.0)
+    town.make_ready("a#1")
+    town.ask("1", "b", class_=Class.INTERACTIVE)
+    assert not town.started
+    town.pass_time(PolicySettings().patience_s[0] + 1)
+    assert [one for one in town.running if one.startswith("b")]
+
+
+def two_on_two_cores() -> Town:
+    town = Town(None, host(100, cores=2))
+    for name in "ab":
+        town.learn(name, placement(("host", 10), slots=2, threads=2))
+    loaded(town, "a", "first-a")
+    loaded(town, "b", "first-b")
+    return town
+
+
+def test_second_engine_waits_for_the_cores() -> None:
+    town = two_on_two_cores()
+    town.ask("1", "a")
+    town.ask("2", "b")
+    assert set(town.serving) == {"1"}
+    town.finish("1")
+    assert town.served == ["2"]
+
+
+def test_engine_that_keeps_computing_makes_way_after_a_turn() -> None:
+    town = two_on_two_cores()
+    town.ask("a0", "a")
+    town.ask("b0", "b")
+    for number in range(1, 30):
+        town.ask(f"a{number}", "a")
+        town.pass_time(0.25)
+        oldest = next(iter(town.serving))
+        town.finish(oldest)
+        if "b0" in town.serving:
+            break
+    assert "b0" in town.serving
+    assert town.now_s < 4.0
+
+
+def test_resting_engine_goes_on_when_nobody_waits_for_its_threads() -> None:
+    town = two_on_two_cores()
+    town.ask("a0", "a")
+    town.ask("b0", "b")
+    town.pass_time(3.0)
+    town.ask("a1", "a")
+    assert "a1" not in town.serving
+    town.finish("b0", "cancelled")
+    assert "a1" in town.serving
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_views_show_the_queue_with_places_and_predictions(count: int) -> None:
+    town = waiting_line()
+    for number in range(count):
+        town.ask(f"w{number}", "a", output_tokens=50)
+    views = town.scheduler.queue_view()
+    assert [view.position for view in views] == list(range(1, count + 1))
+    assert [view.predicted_wait_s for view in views] == sorted(view.predicted_wait_s for view in views)
+    clients = {view.name: view for view in town.scheduler.clients_view()}
+    assert (clients["me"].queued, clients["nobody"].serving) == (count, 1)
