@@ -10,6 +10,7 @@ from partage.errors import ModelFileError
 from partage.models.gguf_header import Header, LongArray
 
 _MOST_LAYERS = 4096
+UNQUANTISED = frozenset({"F32", "F16", "BF16"})
 _ENCODERS = frozenset(
     {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "t5encoder"}
 )

