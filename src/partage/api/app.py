@@ -25,6 +25,7 @@ from partage.api.ollama_models import OllamaModelsApi
 from partage.api.openai import OpenAIApi
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.problems import Dialect, dialect_of, headers_of
+from partage.api.watching import WatchApi, WatchPort
 from partage.errors import MethodNotAllowed, NotFound, PartageError
 from partage.http_status import status_of
 
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
-def create_app(hub: HubPort, settings: ApiSettings) -> Starlette:
+def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = None) -> Starlette:
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
     openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
     ids = RequestIds()
@@ -65,6 +66,14 @@ def create_app(hub: HubPort, settings: ApiSettings) -> Starlette:
         route("GET", "/healthz", admin.health, needs_key=False),
         route("GET", "/admin/status", admin.status),
     ]
+    if watch is not None:
+        watching = WatchApi(watch)
+        routes += [
+            route("GET", "/metrics", watching.metrics),
+            route("GET", "/admin/alerts", watching.alerts),
+            route("GET", "/admin/machine", watching.machine),
+            route("GET", "/admin/history", watching.history),
+        ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(Gate, settings=settings)],

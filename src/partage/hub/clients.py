@@ -39,6 +39,7 @@ class Clients:
     def __init__(self, known: Mapping[str, KnownClient], clock: Clock, *, require_key: bool = False) -> None:
         self._keys = [(one.key.encode(), one.client) for one in known.values() if one.key]
         self._addresses = {one.address: one.client for one in known.values() if one.address}
+        self._learned: dict[str, Client] = {}
         self._require_key = require_key
         self._clock = clock
         self._minutes: dict[str, _Minute] = {}
@@ -54,7 +55,11 @@ class Clients:
             return found
         if self._require_key:
             raise Unauthorized("this server needs an API key: send it as `Authorization: Bearer KEY`")
-        return self._addresses.get(address) or Client(name=address or "local")
+        return self._addresses.get(address) or self._learned.get(address) or Client(name=address or "local")
+
+    def learn_addresses(self, clients: Mapping[str, Client]) -> None:
+        """Who calls from which address, as far as Docker knows it now; replaces what was learned before."""
+        self._learned = dict(clients)
 
     def admit(self, client: Client, tokens: int) -> None:
         """Count one request of about so many tokens. Raises QuotaExceeded with the time until there is room again."""

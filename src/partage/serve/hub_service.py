@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import shutil
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 
 from partage import __version__
@@ -22,7 +22,7 @@ from partage.engine.spec import LaunchSpec, RemoteSpec
 from partage.errors import ConfigError
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.desk import Desk
-from partage.hub.hub import Hub
+from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
 from partage.hub.profiles import Profiles
@@ -33,6 +33,7 @@ from partage.models.store import Store
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.http import bind, serve, url_of
+from partage.watch.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,11 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
         log.warning("%s", warning)
     store = Store(config.home)
     with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
-        hub = build_hub(config, store, journal)
+        watch = Watch(config, SystemClock(), __version__)
+        hub = build_hub(config, store, journal, watch.observers)
 
-        app = create_app(Desk(hub, pulling(store)), api_settings(config))
-        async with hub.running(), watch_devices(hub):
+        app = create_app(Desk(hub, pulling(store)), api_settings(config), watch)
+        async with hub.running(), watch_devices(hub), watching(hub, watch):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
 
@@ -63,7 +65,24 @@ def pulling(store: Store) -> Callable[[str], AsyncGenerator[PullProgress, None]]
     return pulled
 
 
-def build_hub(config: Config, store: Store, journal: Journal | None = None) -> Hub:
+def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
+    """The watch beside the running hub."""
+
+    def engines() -> dict[int, EngineId]:
+        running = hub.residents.running.items()
+        return {
+            one.loaded.pid: engine for engine, one in running if one.loaded is not None and one.loaded.pid is not None
+        }
+
+    return watch.running(
+        devices=hub.devices,
+        policy=hub.scheduler,
+        engines=engines,
+        learn_addresses=hub.clients.learn_addresses,
+    )
+
+
+def build_hub(config: Config, store: Store, journal: Journal | None = None, observers: Sequence[Observer] = ()) -> Hub:
     """Raises ConfigError."""
     devices = discover(
         [
@@ -96,6 +115,7 @@ def build_hub(config: Config, store: Store, journal: Journal | None = None) -> H
         make_engine=EngineMaker(config, launcher),
         clock=SystemClock(),
         journal=journal,
+        observers=observers,
     )
 
 
