@@ -9,13 +9,15 @@ import signal
 import sys
 from collections.abc import Generator
 from datetime import timedelta
-from typing import Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
-from rich.console import Console
 
 from partage.domain import JsonValue
 from partage.errors import ConfigError, PartageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Url: TypeAlias = Annotated[str | None, typer.Option("--url", help="Where the hub is. Default: the configured one.")]
@@ -25,6 +27,8 @@ FAILED, USAGE = 1, 2
 
 def console() -> Console:
     """As wide as the terminal; wide enough for every table when the output goes into a pipe."""
+    from rich.console import Console  # noqa: PLC0415 what prints no table need not wait for it
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
