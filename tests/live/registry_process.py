@@ -60,16 +60,18 @@ def running_registry(folder: Path) -> Generator[str]:
         process.wait(timeout=20)
 
 
-def gguf_of(path: Path, weights_bytes: int, *, seed: int = 0, template: str = "") -> Path:
+def gguf_of(path: Path, weights_bytes: int, *, seed: int = 0, width: int = 4, template: str = "") -> Path:
     """A tiny model's header before so many bytes of one tensor."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
-    writer.add_embedding_length(4)
+    writer.add_embedding_length(width)
     writer.add_head_count(1)
     writer.add_context_length(128)
     if template:
         writer.add_chat_template(template)
-    writer.add_tensor_info("token_embd.weight", (weights_bytes // 16, 4), np.dtype(np.float32), weights_bytes)
+    writer.add_tensor_info(
+        "token_embd.weight", (weights_bytes // 4 // width, width), np.dtype(np.float32), weights_bytes
+    )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

