@@ -194,6 +194,18 @@ class HubClient:
     async def status(self) -> JsonObject:
         return await self._call("GET", "/admin/status", None, dict)
 
+    async def alerts(self) -> JsonObject:
+        """Raises NotFound where the hub does not watch."""
+        return await self._call("GET", "/admin/alerts", None, dict)
+
+    async def machine(self) -> JsonObject:
+        """Raises NotFound where the hub does not watch."""
+        return await self._call("GET", "/admin/machine", None, dict)
+
+    async def pin(self, model: str, *, pinned: bool) -> None:
+        """Keep the model in memory whatever else is wanted, or no longer."""
+        await self._call("POST", "/admin/pin", {"model": model, "pinned": pinned}, dict)
+
     # ---- exchanges ---------------------------------------------------------------------------------------------
 
     async def _call(
