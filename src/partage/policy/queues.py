@@ -211,8 +211,11 @@ class Group:
         while heap:
             virtual_s, _, line = heap[0]
             gone = self.lines.get(line.account.name) is not line
-            if gone or line.in_front != in_front or line.account.at_limit:
+            if gone or line.account.at_limit:
                 heapq.heappop(heap)  # a client at its limit is offered again when one of its requests ends
+            elif line.in_front != in_front:
+                heapq.heappop(heap)
+                self.offer(line)
             elif virtual_s < line.account.virtual_s:
                 self._offers += 1
                 heapq.heapreplace(heap, (line.account.virtual_s, self._offers, line))

@@ -21,6 +21,7 @@ from typing import assert_never
 
 from partage.domain import Class
 from partage.policy import admission, events, pictures, residency, serving, swapping, turns
+from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
 from partage.policy.queues import Waiting
@@ -125,9 +126,13 @@ class Scheduler:
 
     def _arrived(self, demand: events.Demand) -> None:
         state = self.state
+        account = state.accounts.of(demand.client)
+        limit = account.max_concurrent
         model = admission.admit(state, demand)
         if model is None:
             return
+        if account.max_concurrent != limit:
+            self._offer_again(account)
         if model.resident is not None:
             serving.fill(state, model.resident)
         if model.name in state.unplaced:
@@ -163,14 +168,14 @@ class Scheduler:
             if not resident.serving:
                 self._room_changed = True
         if waiting.account.max_concurrent is not None:
-            self._offer_again(waiting)
+            self._offer_again(waiting.account)
         if resident is not None and waiting.demand.class_ == Class.INTERACTIVE:
             serving.fill_beside(state, resident)
 
-    def _offer_again(self, waiting: Waiting) -> None:
-        """The client was perhaps at its limit: its other requests may be next now."""
+    def _offer_again(self, account: Account) -> None:
+        """The client may have more at a time than before: its other requests may be next now."""
         state = self.state
-        for turn in list(waiting.account.turns.values()):
+        for turn in list(account.turns.values()):
             turn.offer()
             model = state.models.get(turn.model)
             if model is not None and model.resident is not None:
@@ -225,8 +230,11 @@ class Scheduler:
         give_up_s = waiting.arrived_s + self.settings.max_wait_s[waiting.demand.class_]
         heapq.heappush(state.give_up, (give_up_s, waiting.sequence, waiting))
         state.enqueue(waiting)
-        if resident is None and model.resident is not None:
+        if model.resident is not None:
             serving.fill(state, model.resident)
+        if resident is not None and resident is not model.resident:
+            serving.fill(state, resident)
+        self._offer_again(waiting.account)
         self._room_changed = True
 
     # ---- models --------------------------------------------------------------------------------------------------

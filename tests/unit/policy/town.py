@@ -159,7 +159,8 @@ class Town:
                     free = self.budgets[device] - self.strangers.get(device, 0) - self._held(device)
                     assert share.total_bytes <= free, f"{engine} does not fit {device}"
                 self.running[engine] = action
-                self.called_by[engine] = {one for one, asked in self.open.items() if asked.model == model}
+                waiting = self.open.keys() - self.serving.keys()
+                self.called_by[engine] = {one for one in waiting if self.open[one].model == model}
             case actions.StopEngine(engine=engine):
                 assert engine in self.running
                 assert engine not in self.stopping, f"{engine} is stopped twice"
@@ -182,7 +183,19 @@ class Town:
     def _held(self, device: str) -> int:
         return sum(start.placement.bytes_on(device) for start in self.running.values())
 
+    def _check_nobody_waits_in_vain(self) -> None:
+        """Work conservation: no free slot of an engine that takes work, while somebody is waiting who may have it."""
+        state = self.scheduler.state
+        for resident in state.residents.values():
+            idle_slot = len(resident.serving) < resident.slots and resident.phase == "ready"
+            if not idle_slot or resident.gated or resident.resting or (resident.threads and not resident.serving):
+                continue
+            for group in resident.model.queue.groups[:2]:
+                blocked = all(line.account.at_limit for line in group.lines.values())
+                assert blocked, f"{group.count} wait for {resident.engine}, which has a slot free"
+
     def _check(self) -> None:
+        self._check_nobody_waits_in_vain()
         computing: set[str] = set()
         for engine, start in self.running.items():
             streams = [one for one, where in self.serving.items() if where == engine and one not in self.load_only]
