@@ -10,7 +10,6 @@ from collections.abc import Mapping as Values
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePath
 
 from partage.deploy.engines import ServerKind, server_kind
 from partage.deploy.gpu_access import DeviceRequest, Gpus, cdi_devices, device_requests, together, visible_gpus
@@ -222,8 +221,3 @@ def _port(service: Service, item: Node) -> Port | None:
 
 def _published(service: Service) -> set[str]:
     return {port.published for port in ports_of(service) if port.published.isdigit()}
-
-
-def is_compose_name(name: str) -> bool:
-    path = PurePath(name)
-    return path.suffix in (".yml", ".yaml") and "compose" in path.stem

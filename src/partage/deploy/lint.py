@@ -15,7 +15,7 @@ from partage.deploy.compose_file import project_of
 from partage.deploy.dockerfile import Dockerfile
 from partage.deploy.findings import Finding, Flaw, Rule
 from partage.deploy.rules.all_rules import RULES, UNREADABLE
-from partage.deploy.source import Source, read_source
+from partage.deploy.source import Source, decode, encoding_of, read_source
 from partage.deploy.subjects import Document, DotEnv, subjects_of
 from partage.deploy.variables import UNKNOWN, read_dotenv
 from partage.deploy.yaml_tree import read_yaml
@@ -179,11 +179,10 @@ def _mend(findings: Sequence[Finding], *, unsafe: bool) -> int:
     for path, fixable in by_path.items():
         file = Path(path)
         data = file.read_bytes()
-        text = data.decode("utf-8-sig")
-        bom = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
-        fixed, count = apply_fixes(text, fixable)
+        mark, encoding = encoding_of(data)
+        fixed, count = apply_fixes(decode(data), fixable)
         if count:
-            file.write_bytes(bom + fixed.encode("utf-8"))
+            file.write_bytes(mark + fixed.encode(encoding))
             mended += count
     return mended
 

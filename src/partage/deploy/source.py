@@ -14,11 +14,11 @@ MAX_BYTES = 256 << 10
 """No compose file, .env or Dockerfile is as large; what is larger is refused before it costs anything."""
 
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like UTF-16's: first
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like UTF-16's: first
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
 )
 _COMMENT = re.compile(r"(?:^|\s)#(.*)")
 
@@ -67,11 +67,6 @@ class Place:
         return self.source.text[self.start : self.end]
 
     @property
-    def indent(self) -> str:
-        line = self.source.line(self.line)
-        return line[: len(line) - len(line.lstrip(" -"))].replace("-", " ")
-
-    @property
     def comment(self) -> str:
         """The comment at the end of its line, and the comment lines directly above."""
         rest = self.source.text[self.end : self.end + 400].split("\n", 1)[0]
@@ -112,11 +107,16 @@ def read_source(path: Path) -> Source:
     return Source(str(path), decode(data))
 
 
+def encoding_of(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark, and the encoding that it announces; none and UTF-8."""
+    return next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+
+
 def decode(data: bytes) -> str:
-    """UTF-8, or what the byte order mark says. Raises UnreadableFile naming the byte that fits no encoding."""
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    """The text after the byte order mark. Raises UnreadableFile naming the byte that fits no encoding."""
+    mark, encoding = encoding_of(data)
     try:
-        return data.decode(encoding)
+        return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableFile(f"is not {encoding} (byte {error.start}); save it as UTF-8", line=line) from error

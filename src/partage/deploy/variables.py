@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from partage.deploy.source import Place, Source
@@ -126,10 +126,3 @@ def read_dotenv(source: Source) -> tuple[Variable, ...]:
         place = source.place(number, match.start("name") + 1, offset + len(value) - match.start("name"))
         found.append(Variable(match["name"], filled, place, source.place(number, offset + 1, len(value))))
     return tuple(found)
-
-
-def references(text: str) -> Iterator[str]:
-    """The names that a text asks for."""
-    for match in _REFERENCE.finditer(text):
-        if name := match["bare"] or match["name"]:
-            yield name

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from partage.cli.main import build
 from partage.deploy.formats import as_github, as_json, as_sarif
-from partage.deploy.lint import Selection, files_below, lint
-from partage.errors import InvalidRequest
+from partage.deploy.lint import Selection, apply_fixes, files_below, lint, lint_sources
+from partage.deploy.source import Source
+from partage.errors import InvalidRequest, UnreadableFile
+
+EXAMPLES = Path(__file__).parent / "examples"
 
 OPEN = 'services:\n  ollama:\n    image: ollama/ollama\n    ports: ["11434:11434"]\n'
 
@@ -145,6 +151,50 @@ def test_fix_keeps_every_other_byte(tmp_path: Path):
     report = lint([file], Selection(select=("PG017",)), fix=True)
     assert report.fixed == 1
     assert file.read_bytes() == text.replace("[0]", '["0"]').encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_fix_keeps_the_encoding(tmp_path: Path, encoding: str):
+    text = "services:\n  a: {image: app, gpus: [{device_ids: [0]}]}  # größer\n"
+    file = tmp_path / "compose.yml"
+    file.write_bytes(text.encode(encoding))
+    assert lint([file], Selection(select=("PG017",)), fix=True).fixed == 1
+    assert file.read_bytes() == text.replace("[0]", '["0"]').encode(encoding)
+
+
+JUNK = (
+    "null",
+    "[]",
+    "{}",
+    '"x"',
+    "[{}]",
+    "~",
+    "1.5",
+    "[[a]]",
+    "{a: b}",
+    "${X",
+    "$",
+    "&a",
+    "*a",
+    "!reset null",
+    "|",
+    "#",
+    "all",
+)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_stands_in_a_file_no_rule_falls_over(data: st.DataObject):
+    path = data.draw(st.sampled_from(sorted(EXAMPLES.glob("*/*"))))
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for _ in range(data.draw(st.integers(1, 4))):
+        index = data.draw(st.integers(0, len(lines) - 1))
+        key = lines[index].split(":")[0]
+        lines[index] = f"{key}: {data.draw(st.sampled_from(JUNK))}"
+    text = "\n".join(lines)
+    with contextlib.suppress(UnreadableFile):
+        apply_fixes(text, lint_sources([Source(str(path), text)], Selection(select=("ALL",)).rules()))
 
 
 def test_the_three_formats_say_where(tmp_path: Path):

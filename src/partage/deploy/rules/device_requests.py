@@ -316,9 +316,11 @@ def cdi_names(project: Project) -> Iterator[Flaw]:
                 yield Flaw(request.node.entries["driver"].value.place, "Podman has no device driver `nvidia`")
 
 
-def _added(request: DeviceRequest, line: str) -> Fix:
+def _added(request: DeviceRequest, line: str) -> Fix | None:
     """One more key in a request, in its own style."""
     entries = list(request.node.entries.values())
+    if not entries:
+        return None
     if request.node.flow:
         end = entries[-1].value.place.end
         return Fix((Edit(end, end, f", {line}"),))

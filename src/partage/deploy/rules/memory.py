@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from partage.deploy.compose_file import Service
 from partage.deploy.findings import Flaw, rule
 from partage.deploy.subjects import Environment
-from partage.deploy.yaml_tree import Scalar, scalars_of
+from partage.deploy.yaml_tree import Scalar
 from partage.errors import InvalidRequest
 from partage.quantities import parse_bytes
 
@@ -109,7 +109,8 @@ def cap_without_its_daemon(service: Service) -> Iterator[Flaw]:
     if not service.complete:
         return
     variables = service.variables
-    volumes = " ".join(service.text(item) for item in scalars_of(service.get("volumes")))
+    node = service.get("volumes")
+    volumes = node.place.text if node is not None else ""  # short and long syntax alike
     mps = (
         "CUDA_MPS_PIPE_DIRECTORY" in variables
         or "mps" in volumes
@@ -117,16 +118,11 @@ def cap_without_its_daemon(service: Service) -> Iterator[Flaw]:
         or "mps" in service.command_line
     )
     for name in ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"):
-        if name in variables and not mps and not any("mps" in str(mount) for mount in _long_mounts(service)):
+        if name in variables and not mps:
             yield Flaw(variables[name].place, f"{name} has no effect without an MPS daemon in reach")
     hami = variables.get("CUDA_DEVICE_MEMORY_LIMIT")
     if hami and "LD_PRELOAD" not in variables and "ld.so.preload" not in volumes and "vgpu" not in volumes:
         yield Flaw(hami.place, "CUDA_DEVICE_MEMORY_LIMIT has no effect without HAMi-core's library preloaded")
-
-
-def _long_mounts(service: Service) -> list[str]:
-    node = service.get("volumes")
-    return [node.place.text] if node is not None else []
 
 
 RULES = (ram_limit_taken_for_vram, vram_variable_nobody_reads, cap_without_its_daemon)
