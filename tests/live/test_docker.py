@@ -1,0 +1,84 @@
+"""The Docker watch over a unix socket: a fake engine with recorded answers, and the real one where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from partage.clock import SystemClock
+from partage.watch.container import identities
+from partage.watch.docker import DockerWatch
+
+from .fake_docker import FakeDocker
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def socket() -> Generator[Path]:
+    with tempfile.TemporaryDirectory(
+        prefix="partage-"
+    ) as directory:  # short: a socket's path has 107 characters at most
+        yield Path(directory, "docker.sock")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 what happens in another process tells nobody
+            await asyncio.sleep(0.02)
+
+
+def watch(socket: Path) -> DockerWatch:
+    return DockerWatch(str(socket), SystemClock(), retry_s=(0.05,))
+
+
+async def test_containers_are_followed_and_docker_is_only_read(socket: Path):
+    docker = FakeDocker()
+    web = docker.add("web", "172.17.0.2", client="chat")
+    async with docker.serving(socket):
+        looking = watch(socket)
+        async with looking.running():
+            await until(lambda: looking.connected)
+            assert [one.name for one in looking.containers.values()] == ["web"]
+            assert list(identities(looking.containers.values(), {}, {})) == ["172.17.0.2"]
+
+            docker.say("start", docker.add("docs", "172.17.0.3", **{"class": "batch"}))
+            await until(lambda: len(looking.containers) == 2)
+
+            docker.containers[web]["RestartCount"] = 1
+            docker.say("oom", web)
+            await until(lambda: bool(looking.containers[web].restarts_s))
+            assert looking.containers[web].now().oom_killed_s is not None
+
+            del docker.containers[web]
+            docker.say("destroy", web)
+            await until(lambda: web not in looking.containers)
+    assert {line.split()[0] for line in docker.asked} == {"GET"}
+
+
+async def test_a_docker_that_goes_away_and_comes_back_is_followed_again(socket: Path, caplog: pytest.LogCaptureFixture):
+    docker = FakeDocker()
+    docker.add("web", "172.17.0.2", client="chat")
+    looking = watch(socket)
+    async with docker.serving(socket), looking.running():
+        await until(lambda: looking.connected)
+        docker.hang_up()
+        await until(lambda: not looking.connected)
+        assert [one.name for one in looking.containers.values()] == ["web"], "the last picture stands"
+        docker.add("docs", "172.17.0.3")
+        await until(lambda: looking.connected and len(looking.containers) == 2)
+    said = [record for record in caplog.records if "Docker does not answer" in record.getMessage()]
+    assert len(said) == 1
+
+
+async def test_the_real_engine_is_understood():
+    looking = DockerWatch("/var/run/docker.sock", SystemClock(), retry_s=(0.5,))
+    if not looking.available():
+        pytest.skip("no Docker engine runs here: no /var/run/docker.sock")
+    async with looking.running():
+        await until(lambda: looking.connected)
+        assert all(one.name for one in looking.containers.values())
