@@ -20,6 +20,8 @@ from partage.errors import (
 )
 
 LONGEST_ERROR_BODY = 64 * 1024
+KEEP_S = 1.5
+"""An idle connection takes one of the child's HTTP threads with it: http_threads() in launch.py has one for each slot."""
 UNREADABLE = "the model server sent something unreadable: {}"
 
 T = TypeVar("T")
@@ -41,10 +43,10 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        # Each request has its own connection. A kept one holds one of the child's few HTTP threads while it is idle, and
-        # a server may close it just as the next request is on its way: a POST that is lost so cannot be repeated safely.
+        # A server may close a connection just as the next request is on its way, and a POST that is lost so cannot be
+        # repeated safely. Our own child keeps one for 5 s; we let go of it long before. Somebody else's we never keep.
         connector: aiohttp.BaseConnector = (
-            aiohttp.UnixConnector(self._socket_path, limit=0, force_close=True)
+            aiohttp.UnixConnector(self._socket_path, limit=0, keepalive_timeout=KEEP_S)
             if self._socket_path
             else aiohttp.TCPConnector(limit=0, force_close=True)
         )
@@ -85,7 +87,7 @@ class Connection:
                         raise error_of(response.status, await response.content.read(LONGEST_ERROR_BODY))
                     yield response
                 finally:
-                    response.close()  # at once, unread: the server stops working on what nobody reads
+                    response.close()  # unless read to its end: the server stops working on what nobody reads
         except TimeoutError as error:
             raise EngineTimedOut(f"the model server was silent for {self._idle_timeout_s:g} s") from error
         except aiohttp.ClientConnectorError as error:

@@ -28,6 +28,7 @@ from partage.models import anatomy, catalog, names
 from partage.models.disk import disk_errors
 from partage.models.facts import Extras, FactsCache, FileFacts, model_of
 from partage.models.gguf_header import read_header
+from partage.models.recent import Recent, look
 
 log = logging.getLogger("partage.models")
 
@@ -100,6 +101,7 @@ class Store:
         self.manifests = home / "models"
         self.partial = home / "partial"
         self.facts = FactsCache()
+        self._recent = Recent()
 
     # ---- reading
 
@@ -118,8 +120,15 @@ class Store:
 
         Raises InvalidRequest (no possible name), ModelNotFound, ModelFileError (it is there, but broken).
         """
+        known = self._recent.get(name)
+        if known is not None:
+            return known
+        manifests = look(self._candidates(name))
         path = self._path_of(name)
-        return self._model(path, self._read(path))
+        manifest = self._read(path)
+        model = self._model(path, manifest)
+        self._recent.keep(name, model, manifests + look(map(self.blob_path, manifest.digests)))
+        return model
 
     def exists(self, name: str) -> bool:
         try:
@@ -215,12 +224,14 @@ class Store:
     # ---- inside
 
     def _path_of(self, name: str) -> Path:
-        canonical = names.canonical(name)
-        for each in catalog.same_as(canonical):
-            path = self.manifests / names.parse(each).path
+        for path in self._candidates(name):
             if path.is_file():
                 return path
-        raise ModelNotFound(canonical)
+        raise ModelNotFound(names.canonical(name))
+
+    def _candidates(self, name: str) -> list[Path]:
+        """Where its manifest may lie, the first that is there counts."""
+        return [self.manifests / names.parse(each).path for each in catalog.same_as(names.canonical(name))]
 
     def _manifest_paths(self) -> list[Path]:
         try:

@@ -40,6 +40,20 @@ def test_a_file_becomes_a_model(store: Store, tiny_gguf: Path):
     assert Store(store.home).get("mine:latest") == model
 
 
+def test_a_model_that_is_asked_for_again_is_read_again_once_its_files_changed(store: Store, tiny_gguf: Path):
+    store.add_file("mine", tiny_gguf)
+    assert store.get("mine") is store.get("mine")
+    store.add_file("mine", tiny_gguf, about=About(system="Be brief."))
+    assert store.get("mine").system == "Be brief."
+    weights = Path(store.get("mine").path)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelFileError):
+        store.get("mine")
+    store.remove("mine")
+    with pytest.raises(ModelNotFound):
+        store.get("mine")
+
+
 def test_moving_leaves_no_second_copy(store: Store, tiny_gguf: Path):
     store.add_file("mine", tiny_gguf, move=True)
     assert not tiny_gguf.exists()
