@@ -26,7 +26,8 @@ from partage.hub.hub import Hub
 from partage.models.pull import pull
 from partage.models.store import Store
 from partage.serve.http import bind, serve
-from partage.serve.hub_service import api_settings, build_hub, pulling
+from partage.serve.hub_service import api_settings, build_hub
+from partage.serve.shop import workshop_of
 
 CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
 
@@ -104,9 +105,9 @@ def _engines(hub: Hub) -> Route:
 
 async def _serve() -> None:
     config = load_config()
-    store = Store(config.home)
-    hub = build_hub(config, store)
-    app = create_app(Desk(hub, pulling(store)), api_settings(config))
+    workshop = workshop_of(config)
+    hub = build_hub(config, workshop.shelves)
+    app = create_app(Desk(hub, workshop), api_settings(config))
     app.router.routes.append(_engines(hub))
     async with hub.running():
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)

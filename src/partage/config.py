@@ -44,6 +44,9 @@ class _File(Section, frozen=True):
     clients: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     remotes: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     alerts: Any = None
+    registry: str | None = None
+    ollama_models: str | None = None
+    models_dir: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     clients: Mapping[str, ClientConfig] = {}
     remotes: Mapping[str, RemoteConfig] = {}
     alerts: AlertsConfig = AlertsConfig()
+    registry: str = ""
+    """Where model names without a host are looked up: "registry.example.com", or a URL. $PARTAGE_REGISTRY."""
+    ollama_models: Path | None = None
+    """An Ollama model directory, read in place. $OLLAMA_MODELS."""
+    models_dir: Path | None = None
+    """A directory of GGUF files, read in place. $PARTAGE_MODELS_DIR."""
+    transfer_streams: int = 4
+    """Connections per file when models are fetched. $OLLAMA_MAX_TRANSFER_STREAMS."""
     hub_url: str | None = None
     """Where the services find the hub; None: at hub.host and hub.port. $PARTAGE_HUB_URL."""
     documents_url: str | None = None
@@ -149,6 +160,9 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
         },
         remotes={name: _convert(entry, RemoteConfig, f"remotes.{name}") for name, entry in file.remotes.items()},
         alerts=_convert(file.alerts, AlertsConfig, "alerts"),
+        registry=file.registry or "",
+        ollama_models=_directory(file.ollama_models),
+        models_dir=_directory(file.models_dir),
     )
 
 
@@ -170,6 +184,18 @@ def _convert(document: object, kind: type[T], where: str) -> T:
         return msgspec.convert(entry, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{prefix}{error}") from None
+
+
+def _directory(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
+def _streams(text: str | None) -> int:
+    if not (text := (text or "").strip()):
+        return 4
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"environment variable OLLAMA_MAX_TRANSFER_STREAMS={text!r}: a number from 1 to 64 is needed")
+    return int(text)
 
 
 def _with_key(name: str, entry: ClientConfig, environ: Mapping[str, str]) -> ClientConfig:
@@ -200,6 +226,10 @@ def _from_environment(config: Config, environ: Mapping[str, str]) -> Config:
         hub_url=environ.get("PARTAGE_HUB_URL") or config.hub_url,
         documents_url=environ.get("PARTAGE_DOCUMENTS_URL") or config.documents_url,
         rag_url=environ.get("PARTAGE_RAG_URL") or config.rag_url,
+        registry=environ.get("PARTAGE_REGISTRY") or config.registry,
+        ollama_models=_directory(environ.get("OLLAMA_MODELS")) or config.ollama_models,
+        models_dir=_directory(environ.get("PARTAGE_MODELS_DIR")) or config.models_dir,
+        transfer_streams=_streams(environ.get("OLLAMA_MAX_TRANSFER_STREAMS")),
         visible_gpus=visible_gpus(environ),
         warnings=config.warnings + ollama.warnings,
     )

@@ -102,3 +102,22 @@ def test_a_key_in_the_environment_makes_a_service_a_client_of_its_class(tmp_path
     ).clients
     assert (clients["rag"].key, clients["rag"].weight) == ("r", 3.0)
     assert (clients["documents"].key, clients["documents"].class_) == ("d", "batch")
+
+
+def test_where_models_come_from_is_read_from_the_file_and_the_environment_goes_first(tmp_path: Path):
+    file = written(tmp_path, "registry: registry.example.com\nollama_models: ~/theirs\nmodels_dir: /files\n")
+    config = load_config(file, {})
+    assert (config.registry, config.models_dir) == ("registry.example.com", Path("/files"))
+    assert config.ollama_models == Path.home() / "theirs"
+    assert config.transfer_streams == 4
+    environ = {
+        "PARTAGE_REGISTRY": "localhost:5000",
+        "OLLAMA_MODELS": "/ours",
+        "PARTAGE_MODELS_DIR": "/mine",
+        "OLLAMA_MAX_TRANSFER_STREAMS": "8",
+    }
+    config = load_config(file, environ)
+    assert (config.registry, config.transfer_streams) == ("localhost:5000", 8)
+    assert (config.ollama_models, config.models_dir) == (Path("/ours"), Path("/mine"))
+    with pytest.raises(ConfigError, match="from 1 to 64"):
+        load_config(file, {"OLLAMA_MAX_TRANSFER_STREAMS": "many"})

@@ -21,6 +21,7 @@ from partage.api.anthropic import AnthropicApi
 from partage.api.exchange import ClientLeft, Exchange
 from partage.api.gate import Gate
 from partage.api.ollama import OllamaApi
+from partage.api.ollama_library import OllamaLibraryApi
 from partage.api.ollama_models import OllamaModelsApi
 from partage.api.openai import OpenAIApi
 from partage.api.ports import ApiSettings, HubPort
@@ -36,6 +37,7 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = None) -> Starlette:
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
+    library = OllamaLibraryApi(hub, settings)
     openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
     ids = RequestIds()
 
@@ -59,7 +61,12 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
         route("GET", "/api/tags", ollama_models.tags),
         route("GET", "/api/ps", ollama_models.ps),
         route("POST", "/api/show", ollama_models.show),
-        route("POST", "/api/pull", ollama_models.pull),
+        route("POST", "/api/pull", library.pull),
+        route("POST", "/api/push", library.push),
+        route("POST", "/api/create", library.create),
+        route("POST", "/api/copy", library.copy),
+        route("HEAD", "/api/blobs/{digest}", library.has_blob),
+        route("POST", "/api/blobs/{digest}", library.receive_blob),
         route("DELETE", "/api/delete", ollama_models.delete),
         route("GET", "/v1/models", openai.models),
         route("GET", "/v1/models/{model:path}", openai.model),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import msgspec
 from starlette.types import Receive, Scope, Send
 
@@ -53,8 +55,7 @@ class Exchange:
 
     async def read_body(self) -> bytes:
         """The body, counted while it comes in. Raises TooLarge, Unsupported, ClientLeft."""
-        if self.header(b"content-encoding") not in {None, "identity"}:
-            raise Unsupported("content-encoding: send the body uncompressed")
+        self._check_encoding()
         announced = self.header(b"content-length")
         if announced is not None and announced.isdecimal() and int(announced) > self._body_limit_bytes:
             raise self._too_large()
@@ -69,6 +70,21 @@ class Exchange:
             chunks += chunk
             if len(chunks) > self._body_limit_bytes:
                 raise self._too_large()
+
+    async def body_chunks(self) -> AsyncGenerator[bytes]:
+        """The body as it comes, without a limit: for what goes to the disk. Raises Unsupported, ClientLeft."""
+        self._check_encoding()
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    def _check_encoding(self) -> None:
+        if self.header(b"content-encoding") not in {None, "identity"}:
+            raise Unsupported("content-encoding: send the body uncompressed")
 
     def _too_large(self) -> PartageError:
         return TooLarge(f"the body is larger than the {self._body_limit_bytes / 2**20:.0f} MiB this server takes")

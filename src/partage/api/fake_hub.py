@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeAlias
 
 from partage.domain import (
@@ -26,6 +27,7 @@ from partage.domain import (
 )
 from partage.errors import ModelNotFound, PartageError, Unauthorized
 from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 
 Serve: TypeAlias = Callable[[Request], AsyncGenerator[Output, None]]
@@ -126,6 +128,9 @@ class FakeHub:
         self.refusal: PartageError | None = None
         self.pull_steps: list[PullProgress | PartageError] = []
         self.unloaded: list[str] = []
+        self.orders: list[tuple[object, ...]] = []
+        """("pull", name, insecure) and so on, as they came."""
+        self.blobs: dict[str, bytes] = {}
         self.keys: dict[str, Client] = {}
         self._models = {model.name: model for model in (CHATTY, SEER, EMBEDDER, CODER)}
 
@@ -181,7 +186,29 @@ class FakeHub:
     async def delete(self, name: str) -> None:
         del self._models[name]
 
-    async def pull(self, name: str) -> AsyncGenerator[PullProgress, None]:
+    async def push(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
+        self.orders.append(("push", self.model(name).name, insecure))
+        for step in self.pull_steps:
+            if isinstance(step, PartageError):
+                raise step
+            yield step
+
+    async def create(self, name: str, recipe: Recipe) -> AsyncGenerator[PullProgress, None]:
+        self.orders.append(("create", name, recipe))
+        yield PullProgress("writing manifest")
+
+    async def copy(self, source: str, destination: str) -> None:
+        self.add(replace(self.model(source), name=destination))
+
+    def has_blob(self, digest: str) -> bool:
+        return digest in self.blobs
+
+    async def receive_blob(self, digest: str, chunks: AsyncIterable[bytes], size_bytes: int | None) -> None:
+        self.orders.append(("blob", digest, size_bytes))
+        self.blobs[digest] = b"".join([chunk async for chunk in chunks])
+
+    async def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
+        self.orders.append(("pull", name, insecure))
         if not self.pull_steps:
             raise ModelNotFound(name)
         for step in self.pull_steps:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from contextlib import aclosing
 
 import msgspec
 
 from partage.api.decoding import decode
 from partage.api.durations import rfc3339_in
 from partage.api.exchange import Exchange
-from partage.api.ollama_wire import DeleteIn, PullIn, ShowIn
+from partage.api.ollama_wire import DeleteIn, ShowIn
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.streaming import NDJSON, Silence, while_present, write
 from partage.domain import Capability, JsonObject, JsonValue, Model, TensorFacts
-from partage.models.progress import PullProgress
 
 _show = msgspec.json.Decoder(ShowIn)
-_pull = msgspec.json.Decoder(PullIn)
 _delete = msgspec.json.Decoder(DeleteIn)
 
 FILE_TYPES = {
@@ -82,39 +78,10 @@ class OllamaModelsApi:
         ]
         await exchange.answer_json({"models": models})
 
-    async def pull(self, exchange: Exchange) -> None:
-        asked = decode(_pull, await exchange.read_body())
-        streams = asked.stream is not False
-        # White space before the next line, as in answers: a pull can be silent for long while it verifies or converts.
-        silence = Silence(self._settings.silence_s, NDJSON, lambda: b" ") if streams else None
-        async with while_present(exchange, silence), aclosing(self._hub.pull(asked.model_name)) as steps:
-            async for step in steps:
-                if streams:
-                    await write(exchange, NDJSON, _line(_progress(step)))
-        success: JsonObject = {"status": "success"}
-        if exchange.started:
-            await exchange.finish(_line(success))
-        else:
-            await exchange.answer_json(success)
-
     async def delete(self, exchange: Exchange) -> None:
         asked = decode(_delete, await exchange.read_body())
         await self._hub.delete(self._hub.model(asked.model_name).name)
         await exchange.answer(b"")
-
-
-def _line(value: JsonObject) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
-
-
-def _progress(step: PullProgress) -> JsonObject:
-    line: JsonObject = {"status": step.status}
-    if step.digest:
-        line["digest"] = step.digest
-    if step.total_bytes is not None:
-        line["total"] = step.total_bytes
-        line["completed"] = step.completed_bytes or 0
-    return line
 
 
 def _tag(model: Model) -> JsonObject:

@@ -92,6 +92,29 @@ class PullIn(_Named, kw_only=True):
     insecure: bool | None = None
 
 
+class CreateIn(_Named, kw_only=True, rename={"from_": "from"}):
+    from_: str | None = None
+    files: dict[str, str] | None = None
+    """File name -> digest of a blob that was sent."""
+    adapters: dict[str, str] | None = None
+    template: str | None = None
+    license: str | list[str] | None = None
+    system: str | None = None
+    parameters: dict[str, bool | int | float | str | list[str]] | None = None
+    messages: list[MessageIn] | None = None
+    quantize: str | None = None
+    quantization: str | None = None
+    """What `quantize` was called before."""
+    modelfile: str | None = None
+    path: str | None = None
+    stream: bool | None = None
+
+
+class CopyIn(msgspec.Struct):
+    source: str
+    destination: str
+
+
 class DeleteIn(_Named, kw_only=True):
     pass
 

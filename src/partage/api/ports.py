@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from partage.domain import Client, JsonObject, Model, Output, Request
 from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 
 
@@ -49,8 +50,28 @@ class HubPort(Protocol):
 
     async def delete(self, name: str) -> None: ...
 
-    def pull(self, name: str) -> AsyncGenerator[PullProgress, None]:
-        """Closing it leaves the download; what has arrived stays for the next try. Raises PullError, ModelNotFound."""
+    def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
+        """Closing it leaves the download; what has arrived stays for the next try. Raises PullError, NotFound."""
+        ...
+
+    def push(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
+        """Raises ModelNotFound, PullError."""
+        ...
+
+    def create(self, name: str, recipe: Recipe) -> AsyncGenerator[PullProgress, None]:
+        """Raises RequestError, ModelFileError, PullError."""
+        ...
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Raises ModelNotFound."""
+        ...
+
+    def has_blob(self, digest: str) -> bool:
+        """Raises InvalidRequest."""
+        ...
+
+    async def receive_blob(self, digest: str, chunks: AsyncIterable[bytes], size_bytes: int | None) -> None:
+        """Raises InvalidRequest, DiskFull."""
         ...
 
     def status(self) -> JsonObject: ...

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 
 from partage.domain import Client, JsonObject, Model, Request
+from partage.errors import ModelNotFound
 from partage.hub.hub import Hub
 from partage.hub.ticket import Ticket
 from partage.hub.views import ResidentState, ResidentView
+from partage.models.create import Recipe
 from partage.models.progress import PullProgress
+from partage.models.workshop import Workshop
 from partage.policy.events import ModelForgotten, UnloadAsked
 from partage.policy.views import ResidentView as EngineView
 
 UNLOAD_PATIENCE_S = 10.0
 """How long unload waits for those being served before it answers; the model leaves all the same."""
 
-Pull = Callable[[str], AsyncGenerator[PullProgress, None]]
-
 
 class Desk:
     """Satisfies api.ports.HubPort."""
 
-    def __init__(self, hub: Hub, pull: Pull) -> None:
+    def __init__(self, hub: Hub, workshop: Workshop) -> None:
         self._hub = hub
-        self._pull = pull
+        self._workshop = workshop
 
     def admit(self, request: Request) -> Ticket:
         """Raises what Hub.admit raises."""
@@ -62,9 +64,52 @@ class Desk:
         self._hub.profiles.forget(model)
         self._hub.post(ModelForgotten(model))
 
-    def pull(self, name: str) -> AsyncGenerator[PullProgress, None]:
+    def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
+        """Raises NotFound, PullError."""
+        return self._renewing(name, self._workshop.pull(name, insecure=insecure))
+
+    def push(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
         """Raises ModelNotFound, PullError."""
-        return self._pull(name)
+        return self._workshop.push(name, insecure=insecure)
+
+    def create(self, name: str, recipe: Recipe) -> AsyncGenerator[PullProgress, None]:
+        """Raises RequestError, ModelFileError, PullError."""
+        return self._renewing(name, self._workshop.create(name, recipe))
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Raises ModelNotFound."""
+        await self._workshop.copy(source, destination)
+        self._renew(destination)
+
+    def has_blob(self, digest: str) -> bool:
+        """Raises InvalidRequest."""
+        return self._workshop.has_blob(digest)
+
+    async def receive_blob(self, digest: str, chunks: AsyncIterable[bytes], size_bytes: int | None) -> None:
+        """Raises InvalidRequest, DiskFull."""
+        await self._workshop.receive_blob(digest, chunks, size_bytes)
+
+    async def _renewing(
+        self, name: str, steps: AsyncGenerator[PullProgress, None]
+    ) -> AsyncGenerator[PullProgress, None]:
+        async with aclosing(steps):
+            async for step in steps:
+                yield step
+        self._renew(name)
+
+    def _renew(self, name: str) -> None:
+        """What is in memory under the name leaves when nobody uses it, if it is another model now."""
+        try:
+            now = self._hub.library.get(name)
+        except ModelNotFound:
+            return
+        if any(
+            (one.model.path, one.model.projector_path, one.model.chat_template)
+            != (now.path, now.projector_path, now.chat_template)
+            for one in self._hub.residents.running.values()
+            if one.model.name == now.name
+        ):
+            self._hub.post(UnloadAsked(model=now.name))
 
     def check_open(self) -> None:
         """Raises ShuttingDown once the end has begun."""

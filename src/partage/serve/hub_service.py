@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import shutil
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from partage import __version__
@@ -25,14 +25,13 @@ from partage.hub.desk import Desk
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
+from partage.hub.library import Store as ModelStore
 from partage.hub.profiles import Profiles
 from partage.hub.watch import watch_devices
-from partage.models.progress import PullProgress
-from partage.models.pull import pull
-from partage.models.store import Store
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.http import bind, serve, url_of
+from partage.serve.shop import workshop_of
 from partage.watch.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -43,26 +42,15 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     listener = bind(config.hub.host, config.hub.port, "hub")
     for warning in config.warnings:
         log.warning("%s", warning)
-    store = Store(config.home)
+    workshop = workshop_of(config)
     with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
         watch = Watch(config, SystemClock(), __version__)
-        hub = build_hub(config, store, journal, watch.observers)
+        hub = build_hub(config, workshop.shelves, journal, watch.observers)
 
-        app = create_app(Desk(hub, pulling(store)), api_settings(config), watch)
+        app = create_app(Desk(hub, workshop), api_settings(config), watch)
         async with hub.running(), watch_devices(hub), watching(hub, watch):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
-
-
-def pulling(store: Store) -> Callable[[str], AsyncGenerator[PullProgress, None]]:
-    """The store's pull as the API wants it."""
-
-    async def pulled(name: str) -> AsyncGenerator[PullProgress, None]:
-        async with aclosing(pull(store, name)) as steps:
-            async for step in steps:
-                yield step
-
-    return pulled
 
 
 def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
@@ -82,7 +70,9 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
     )
 
 
-def build_hub(config: Config, store: Store, journal: Journal | None = None, observers: Sequence[Observer] = ()) -> Hub:
+def build_hub(
+    config: Config, store: ModelStore, journal: Journal | None = None, observers: Sequence[Observer] = ()
+) -> Hub:
     """Raises ConfigError."""
     devices = discover(
         [

@@ -258,7 +258,7 @@ async def test_an_error_that_comes_after_the_keep_alives_is_written_into_the_str
 async def test_a_silent_pull_is_kept_alive_and_can_still_fail(settings: ApiSettings, hub: FakeHub):
     go = asyncio.Event()
 
-    async def pull(name: str) -> AsyncGenerator[PullProgress, None]:
+    async def pull(name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
         yield PullProgress(status="verifying")
         await go.wait()
         raise PullError("the registry hung up")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from partage.hub.desk import Desk
 from partage.hub.stats import Stats
-from partage.models.progress import PullProgress
+from partage.models.shelves import Shelves
+from partage.models.store import Store
+from partage.models.workshop import Workshop
 
 from .conftest import CHAT, MIB, House, chat, text_of
 
@@ -16,16 +18,14 @@ class OpenHouse(Protocol):
     def __call__(self) -> AbstractAsyncContextManager[House]: ...
 
 
-async def no_pull(name: str) -> AsyncGenerator[PullProgress, None]:
-    raise AssertionError
-    yield PullProgress(status="")
+NO_MODELS = Workshop(Shelves(Store(Path("nowhere"))))
 
 
 async def test_status_tells_what_every_resident_holds_by_device_and_part(open_house: OpenHouse):
     async with open_house() as house:
         ticket = house.admit(CHAT)
         await house.pass_time(2)
-        status = cast("Any", Desk(house.hub, no_pull).status())
+        status = cast("Any", Desk(house.hub, NO_MODELS).status())
         (memory,) = status["residents"][0]["memory"]
         assert (memory["device"], memory["weights_bytes"]) == ("host", 100 * MIB)
         assert (memory["kv_bytes"], memory["compute_bytes"], memory["overhead_bytes"]) == (0, 0, 0)
@@ -39,7 +39,7 @@ async def test_a_clients_row_says_what_it_has_waiting_and_in_service(open_house:
     async with open_house() as house:
         tickets = [house.admit(CHAT) for _ in range(3)]
         await house.pass_time(2)
-        (row,) = cast("Any", Desk(house.hub, no_pull).status())["clients"]
+        (row,) = cast("Any", Desk(house.hub, NO_MODELS).status())["clients"]
         assert (row["serving"], row["queued"]) == (2, 1)
         assert row["served_s"] >= 0
         for ticket in tickets:

@@ -1,0 +1,30 @@
+"""Where models are kept and come from, as the configuration says: for the hub and for the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yarl import URL
+
+from partage.config import Config
+from partage.models.gguf_dir import GgufDirectory
+from partage.models.ollama_dir import OllamaDirectory
+from partage.models.registry import Reach
+from partage.models.shelves import Shelf, Shelves
+from partage.models.store import Store
+from partage.models.workshop import Workshop
+
+
+def workshop_of(config: Config, *, home: Path | None = None) -> Workshop:
+    """`home`: another store than the configured one."""
+    shelves: list[Shelf] = []
+    if config.ollama_models is not None:
+        shelves.append(OllamaDirectory(config.ollama_models, _host(config.registry)))
+    if config.models_dir is not None:
+        shelves.append(GgufDirectory(config.models_dir))
+    reach = Reach(registry=config.registry, streams=config.transfer_streams)
+    return Workshop(Shelves(Store(home or config.home), shelves), reach)
+
+
+def _host(registry: str) -> str:
+    return URL(registry).authority if "://" in registry else registry
