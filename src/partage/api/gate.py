@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,6 +28,7 @@ class Gate:
         self._checks_host = settings.loopback
         self._hosts = {"", "localhost", socket.gethostname().lower(), *map(str.lower, settings.allowed_hosts)}
         self._origins = re.compile("|".join(map(_pattern, (*LOCAL_ORIGINS, *settings.allowed_origins))))
+        self._is_local = lru_cache(maxsize=256)(self._names_us)  # the same few with every request
         self._cors = CORSMiddleware(
             app,
             allow_origin_regex=self._origins.pattern,
@@ -54,7 +56,7 @@ class Gate:
         else:
             await _forbid(scope, send, f'origin "{origin[:80]}" is not allowed; add it to OLLAMA_ORIGINS')
 
-    def _is_local(self, host: str) -> bool:
+    def _names_us(self, host: str) -> bool:
         name = _without_port(host)
         if name in self._hosts or name.endswith(LOCAL_SUFFIXES):
             return True
