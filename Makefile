@@ -32,7 +32,7 @@ up: $(VENV)/run.stamp  ## start hub, documents and rag; Ctrl-C stops them
 check: $(VENV)/dev.stamp  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --verbose
+	$(BIN)/lint-imports
 	$(BIN)/basedpyright
 
 test: check  ## check, then every test that can run here
