@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from partage.api.decoding import decode
 from partage.api.exchange import Exchange
 from partage.api.ports import HubPort
+
+
+class PinOrder(msgspec.Struct, kw_only=True):
+    model: str
+    pinned: bool = True
+
+
+PIN = msgspec.json.Decoder(PinOrder)
 
 
 class AdminApi:
@@ -17,3 +28,9 @@ class AdminApi:
 
     async def status(self, exchange: Exchange) -> None:
         await exchange.answer_json(self._hub.status())
+
+    async def pin(self, exchange: Exchange) -> None:
+        """Keep a model in memory: {"model": "llama3.2", "pinned": true}."""
+        order = decode(PIN, await exchange.read_body())
+        self._hub.pin(order.model, pinned=order.pinned)
+        await exchange.answer_json({"model": order.model, "pinned": order.pinned})

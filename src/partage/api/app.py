@@ -72,6 +72,7 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
         route("GET", "/v1/models/{model:path}", openai.model),
         route("GET", "/healthz", admin.health, needs_key=False),
         route("GET", "/admin/status", admin.status),
+        route("POST", "/admin/pin", admin.pin),
     ]
     if watch is not None:
         watching = WatchApi(watch)

@@ -128,6 +128,7 @@ class FakeHub:
         self.refusal: PartageError | None = None
         self.pull_steps: list[PullProgress | PartageError] = []
         self.unloaded: list[str] = []
+        self.pins: dict[str, bool] = {}
         self.orders: list[tuple[object, ...]] = []
         """("pull", name, insecure) and so on, as they came."""
         self.blobs: dict[str, bytes] = {}
@@ -182,6 +183,9 @@ class FakeHub:
 
     async def unload(self, name: str) -> None:
         self.unloaded.append(name)
+
+    def pin(self, name: str, *, pinned: bool) -> None:
+        self.pins[self.model(name).name] = pinned
 
     async def delete(self, name: str) -> None:
         del self._models[name]

@@ -48,6 +48,10 @@ class HubPort(Protocol):
 
     async def unload(self, name: str) -> None: ...
 
+    def pin(self, name: str, *, pinned: bool) -> None:
+        """Raises ModelNotFound."""
+        ...
+
     async def delete(self, name: str) -> None: ...
 
     def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:

@@ -14,7 +14,7 @@ from partage.hub.views import ResidentState, ResidentView
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 from partage.models.workshop import Workshop
-from partage.policy.events import ModelForgotten, UnloadAsked
+from partage.policy.events import ModelForgotten, PinChanged, UnloadAsked
 from partage.policy.views import ResidentView as EngineView
 
 UNLOAD_PATIENCE_S = 10.0
@@ -56,6 +56,14 @@ class Desk:
                     await released.wait()
         except TimeoutError:
             return
+
+    def pin(self, name: str, *, pinned: bool) -> None:
+        """Keep the model in memory, or no longer. Raises ModelNotFound."""
+        model = self._hub.library.get(name)
+        news = self._hub.profiles.learn(model, None)
+        if news is not None:
+            self._hub.post(news)  # the policy knows no model that was never asked for
+        self._hub.post(PinChanged(model=model.name, pinned=pinned))
 
     async def delete(self, name: str) -> None:
         """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
