@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from partage.api.admission import opened_by
 from partage.api.images import image_of
 from partage.domain import Image, JsonObject, JsonValue, Message, Model, ToolCall
 from partage.errors import InvalidRequest, Unsupported
@@ -83,11 +84,12 @@ def messages_of(asked: MessagesIn, model: Model) -> tuple[Message, ...]:
     """The conversation, led by the system prompt: the client's, else the model's own. Raises RequestError."""
     if not asked.messages:
         raise InvalidRequest("messages: at least one is needed", field="messages")
-    system = model.system if asked.system is None else _text(asked.system, "system")
-    messages = [Message(role="system", content=system)] if system else []
+    messages: list[Message] = []
+    if asked.system is not None:
+        messages.append(Message(role="system", content=_text(asked.system, "system")))
     for index, message in enumerate(asked.messages):
         messages += _messages(message, f"messages[{index}]")
-    return tuple(messages)
+    return opened_by(model, tuple(messages))
 
 
 def _messages(asked: MessageIn, field: str) -> list[Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from partage.api.admission import can_chat, request_of
+from partage.api.admission import can_chat, opened_by, request_of
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s, nanoseconds
 from partage.api.exchange import Exchange
@@ -137,7 +137,6 @@ def _generate_work(asked: GenerateIn, model: Model, sampling: Sampling) -> Work 
         return CompletionWork(
             prompt=prompt, sampling=sampling, images=images, suffix=asked.suffix or "", format=format_
         )
-    system = asked.system if asked.system is not None else model.system
-    lead = (Message(role="system", content=system),) if system else ()
+    lead = (Message(role="system", content=asked.system),) if asked.system is not None else ()
     user = Message(role="user", content=prompt, images=images)
-    return ChatWork(messages=(*lead, user), sampling=sampling, format=format_, think=asked.think)
+    return ChatWork(messages=opened_by(model, (*lead, user)), sampling=sampling, format=format_, think=asked.think)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from partage.api.admission import opened_by
 from partage.api.images import image_of
 from partage.domain import Message, Model, OutputFormat, ToolCall
 from partage.errors import InvalidRequest
@@ -122,9 +123,7 @@ class DeleteIn(_Named, kw_only=True):
 def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:
     """The conversation; the model's own system prompt leads it where it brings none. Raises InvalidRequest."""
     messages = tuple(_message(message, f"messages[{index}]") for index, message in enumerate(asked))
-    if model.system and messages and messages[0].role != "system":
-        return Message(role="system", content=model.system), *messages
-    return messages
+    return opened_by(model, messages)
 
 
 def _message(asked: MessageIn, field: str) -> Message:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from partage.api.admission import opened_by
 from partage.api.images import image_of_url
 from partage.domain import Image, Message, Model, OutputFormat, ToolCall
 from partage.errors import InvalidRequest, Unsupported
@@ -132,9 +133,7 @@ def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:
     if not asked:
         raise InvalidRequest("messages: at least one is needed", field="messages")
     messages = tuple(_message(message, f"messages[{index}]") for index, message in enumerate(asked))
-    if model.system and messages[0].role != "system":
-        return Message(role="system", content=model.system), *messages
-    return messages
+    return opened_by(model, messages)
 
 
 def _message(asked: MessageIn, field: str) -> Message:

@@ -65,6 +65,8 @@ def parameters(spec: LaunchSpec, socket_path: str, key: str) -> JsonObject:
         "embedding": settings.embedding,
         "verbosity": LOG_WITH_BUFFER_SIZES,
     }
+    if spec.chat_template:
+        values["chat_template"] = spec.chat_template
     if spec.projector_path:
         values["mmproj.path"] = spec.projector_path
     if settings.split:
@@ -93,6 +95,8 @@ def arguments(spec: LaunchSpec, socket_path: str, key_path: str) -> list[str]:
         words.append("--no-repack")
     if settings.embedding:
         words.append("--embeddings")
+    if spec.chat_template:
+        words += ["--jinja", "--chat-template", spec.chat_template]
     if spec.projector_path:
         words += ["--mmproj", spec.projector_path]
     if settings.split:

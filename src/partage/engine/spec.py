@@ -17,6 +17,8 @@ class LaunchSpec:
     id: EngineId
     model_path: str
     projector_path: str | None = None
+    chat_template: str = ""
+    """Jinja in place of the file's own; empty: the file's own."""
     settings: LaunchSettings
     devices: tuple[DeviceId, ...] = (HOST,)
     """Where the placement put it. Every GPU UUID becomes visible to the child, in this order; no UUID hides all GPUs."""

@@ -136,6 +136,7 @@ class EngineMaker:
                 id=engine,
                 model_path=model.path,
                 projector_path=model.projector_path,
+                chat_template=model.chat_template,
                 settings=placement.settings,
                 devices=tuple(device for device, _ in placement.shares),
                 run_dir=str(run_dir(self._config)),

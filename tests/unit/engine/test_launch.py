@@ -84,3 +84,10 @@ def test_projector_is_passed_on():
     spec = replace(SPEC, projector_path="/models/mmproj.gguf")
     assert parameters(spec, "/s", "key")["mmproj.path"] == "/models/mmproj.gguf"
     assert option(arguments(spec, "/s", "/k"), "--mmproj") == "/models/mmproj.gguf"
+
+
+def test_a_template_in_place_of_the_files_own_is_passed_on():
+    spec = replace(SPEC, chat_template="{{ messages }}")
+    assert parameters(spec, "/s", "key")["chat_template"] == "{{ messages }}"
+    assert option(arguments(spec, "/s", "/k"), "--chat-template") == "{{ messages }}"
+    assert "chat_template" not in parameters(SPEC, "/s", "key")
