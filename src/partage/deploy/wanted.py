@@ -40,7 +40,7 @@ class Wanted:
 
 
 def resolve(words: Sequence[str], store: Store) -> list[Wanted]:
-    """Raises ModelNotFound, ModelFileError, UnreadableFile."""
+    """Raises InvalidRequest, ModelNotFound, ModelFileError, UnreadableFile."""
     found: dict[str, Wanted] = {}
     for word in words:
         path = Path(word)
@@ -51,6 +51,8 @@ def resolve(words: Sequence[str], store: Store) -> list[Wanted]:
             found[word] = Wanted(name=path.name, origin="file", anatomy=anatomy(read_header(path)))
         else:
             found.setdefault(word, _by_name(word, store))
+    if not found:
+        raise InvalidRequest(f"{', '.join(words)}: no model is named there that is pulled or in the catalog figures")
     return list(found.values())
 
 

@@ -109,9 +109,13 @@ def test_a_compose_file_names_its_models(store: Store, tmp_path: Path):
     assert [model.name for model in resolve([str(file)], store)] == ["llama3.2:3b", "nomic-embed-text"]
 
 
-def test_an_unknown_name_and_an_unknown_machine_are_refused(store: Store):
+def test_an_unknown_name_and_an_unknown_machine_are_refused(store: Store, tmp_path: Path):
     with pytest.raises(ModelNotFound):
         resolve(["no-such-model:1b"], store)
+    file = tmp_path / "compose.yml"
+    file.write_text("services: {app: {image: app}}")
+    with pytest.raises(InvalidRequest, match="no model is named there"):
+        resolve([str(file)], store)
     for gpus in ("1xlarge", "0x8GiB", "x"):
         with pytest.raises(InvalidRequest):
             described_machine(gpus)
