@@ -14,6 +14,7 @@ GROUPS = {
     "demo": ("demo",),
     "models": ("pull", "ls", "show", "rm"),
     "engines": ("ps", "load", "unload"),
+    "top": ("top",),
     "documents": ("process",),
     "rag": ("ingest", "ask"),
     "simulate": ("simulate",),
