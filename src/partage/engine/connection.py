@@ -68,7 +68,8 @@ class Connection:
     async def lines(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
         """Yield the complete lines of a streamed answer, as they arrive, without their ends."""
         rest = b""
-        async with self._request("POST", path, body) as response:
+        # llama.cpp closes the connection at the end of a stream without saying so: it is of no use to the next request.
+        async with self._request("POST", path, body, {"Connection": "close"}) as response:
             async for data in response.content.iter_any():
                 *lines, rest = (rest + data).split(b"\n") if rest else data.split(b"\n")
                 if lines:
@@ -77,11 +78,13 @@ class Connection:
             yield [rest]
 
     @contextlib.asynccontextmanager
-    async def _request(self, method: str, path: str, body: object) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def _request(
+        self, method: str, path: str, body: object, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         assert self._session is not None, "open() comes first"
         data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._session.request(method, self._base_url + path, data=data) as response:
+            async with self._session.request(method, self._base_url + path, data=data, headers=headers) as response:
                 try:
                     if response.status >= 400:
                         raise error_of(response.status, await response.content.read(LONGEST_ERROR_BODY))
