@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Static
+
+from partage.cli.top_rows import Picture, device_lines, rows_of
+from partage.cli.top_screen import TopApp
+from partage.domain import JsonObject
+from partage.errors import HubUnreachable
+
+GIB = 1 << 30
+
+
+def resident(model: str, size: int, *, pinned: bool = False) -> JsonObject:
+    return {
+        "engine": f"{model}#1",
+        "model": model,
+        "state": "ready",
+        "devices": ["GPU-aabbccdd"],
+        "ledger_bytes": size,
+        "measured_bytes": None,
+        "slots": 4,
+        "serving": 1,
+        "context_tokens": 4096,
+        "pinned": pinned,
+    }
+
+
+def picture() -> Picture:
+    return Picture(
+        status={
+            "devices": [
+                {
+                    "id": "GPU-aabbccdd",
+                    "name": "NVIDIA H100 80GB HBM3",
+                    "budget_bytes": 80 * GIB,
+                    "residents_bytes": 40 * GIB,
+                    "loading_bytes": 0,
+                    "strangers_bytes": 8 * GIB,
+                    "free_bytes": 32 * GIB,
+                }
+            ],
+            "residents": [resident("llama3.2:latest", 4 * GIB), resident("llava:13b", 30 * GIB, pinned=True)],
+            "clients": [
+                {
+                    "name": "chat",
+                    "class": "interactive",
+                    "weight": 2.0,
+                    "queued": 1,
+                    "serving": 1,
+                    "done": 7,
+                    "failed": 0,
+                    "refused": 0,
+                    "prompt_tokens": 100,
+                    "output_tokens": 50,
+                    "queued_s": {"p50": 0.1, "p95": 0.25, "max": 1.0},
+                    "ttft_s": {},
+                    "tokens_per_s": {"p95": 42.0},
+                }
+            ],
+            "queue": [
+                {
+                    "request": "r1",
+                    "model": "llava:13b",
+                    "client": "chat",
+                    "class": "interactive",
+                    "position": 1,
+                    "waited_s": 3.0,
+                    "predicted_wait_s": 200.0,
+                }
+            ],
+        },
+        alerts={
+            "standing": [
+                {"rule": "thrash", "subject": "hub", "severity": "warning", "message": "30% loading", "cure": "pin one"}
+            ]
+        },
+        machine={
+            "gpus": [{"uuid": "GPU-aabbccdd", "utilisation_percent": 37, "temperature_c": 41, "power_w": None}],
+            "containers": [],
+        },
+    )
+
+
+class FakeHub:
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+        self.away = False
+
+    async def ask(self) -> Picture:
+        if self.away:
+            raise HubUnreachable
+        return picture()
+
+    async def unload(self, model: str) -> None:
+        self.orders.append(f"unload {model}")
+
+    async def pin(self, model: str, *, pinned: bool) -> None:
+        self.orders.append(f"pin {model} {pinned}")
+
+
+@pytest.fixture
+def hub() -> FakeHub:
+    return FakeHub()
+
+
+def column(app: TopApp, number: int = 0) -> list[str]:
+    table = cast("DataTable[str]", app.query_one(DataTable))
+    return [str(table.get_row_at(row)[number]) for row in range(table.row_count)]
+
+
+def said(app: TopApp) -> str:
+    return str(app.query_one("#detail", Static).content)
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await pilot.pause()
+
+
+async def test_everything_is_reached_from_the_keyboard_at_80_by_24(hub: FakeHub):
+    app = TopApp(hub.ask, hub)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert column(app) == ["llama3.2:latest", "llava:13b"]
+        for key, first in (("2", "chat"), ("3", "llava:13b"), ("4", "warning"), ("1", "llama3.2:latest")):
+            await press(pilot, key)
+            assert column(app)[0] == first
+        await press(pilot, "tab")
+        assert column(app) == ["chat"]
+        await press(pilot, "4")
+        assert said(app) == "30% loading - pin one"
+        assert max(len(line) for line in device_lines(picture())) <= 78
+        assert "37% 41°C" in str(app.query_one("#devices", Static).content)
+
+
+async def test_rows_are_sorted_and_filtered(hub: FakeHub):
+    app = TopApp(hub.ask, hub)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "r")
+        assert column(app) == ["llava:13b", "llama3.2:latest"]
+        await press(pilot, "r", "s", "s", "s")
+        assert column(app, 3) == ["4.00 GiB", "30.0 GiB"]
+        await press(pilot, "slash", "l", "l", "a", "v", "a", "enter")
+        assert column(app) == ["llava:13b"]
+        await press(pilot, "escape")
+        assert len(column(app)) == 2
+
+
+async def test_a_model_is_unloaded_by_the_second_key_and_pinned_by_one(hub: FakeHub):
+    app = TopApp(hub.ask, hub)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "u")
+        assert hub.orders == []
+        assert "press u again to unload llama3.2:latest" in said(app)
+        await press(pilot, "u", "down", "p")
+        assert hub.orders == ["unload llama3.2:latest", "pin llava:13b False"]
+        await press(pilot, "2", "u")
+        assert "choose a model first" in said(app)
+
+
+async def test_a_hub_that_is_away_leaves_the_last_picture_and_says_so(hub: FakeHub):
+    app = TopApp(hub.ask, hub)
+    async with app.run_test(size=(80, 24)) as pilot:
+        hub.away = True
+        await app.refresh_picture()
+        assert "hub: No hub answers" in said(app)
+        assert len(column(app)) == 2
+        hub.away = False
+        await app.refresh_picture()
+        assert "hub:" not in said(app)
+        hub.away = True
+        await press(pilot, "space")
+        await app.refresh_picture()
+        assert "hub:" not in said(app), "paused: nothing is asked"
+
+
+def test_what_was_not_measured_is_a_dash_and_an_empty_hub_has_empty_tables():
+    assert [cell.text for cell in rows_of("models", picture())[0].cells][4] == "-"
+    empty = Picture(status={}, alerts={}, machine={})
+    assert [rows_of(tab, empty) for tab in ("models", "clients", "queue", "alerts", "containers")] == [[]] * 5
+    assert device_lines(Picture(status={}, alerts={}, machine={"gpu_error": "Unknown Error"})) == [
+        "NVML: Unknown Error"
+    ]
