@@ -8,6 +8,7 @@ from idle, a client is lifted to the least of those that are active: idling save
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class Account:
     max_concurrent: int | None = None
     virtual_s: float = 0.0
     served_s: float = 0.0
+    recent_s: float = 0.0
+    """Of the last minutes, decaying; as of `recent_at_s`."""
+    recent_at_s: float = 0.0
     queued: int = 0
     serving: int = 0
     turns: dict[int, Turn] = field(default_factory=dict[int, Turn])
@@ -47,11 +51,25 @@ class Account:
         return self.max_concurrent is not None and self.serving >= self.max_concurrent
 
 
+_RECENT_S = 300.0
+_USUAL = 1.5  # times the average: what clients differ by without one of them flooding
+
+
+def _decayed_s(account: Account, now_s: float) -> float:
+    return account.recent_s * math.exp((account.recent_at_s - now_s) / _RECENT_S)
+
+
 class Accounts:
     def __init__(self) -> None:
         self.by_name: dict[str, Account] = {}
         self._active: list[tuple[float, str]] = []
         self._floor_s = 0.0
+        self._all = Account("")
+        """What everybody received recently."""
+        self._seen: set[str] = set()
+        self._seen_before: set[str] = set()
+        self._window_at_s = 0.0
+        self._clients = 0
 
     def of(self, name: str) -> Account:
         account = self.by_name.get(name)
@@ -79,8 +97,26 @@ class Accounts:
                 heapq.heappop(self._active)
         return self._floor_s
 
-    def charge(self, account: Account, gpu_s: float) -> None:
+    def entitlement(self, account: Account, now_s: float) -> float:
+        """1 for who received about as much as the average client lately; who received twice that has a half."""
+        recent_s = _decayed_s(account, now_s) / account.weight
+        usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
+        return 1.0 if recent_s <= usual_s else usual_s / recent_s
+
+    def _note_recent(self, account: Account, gpu_s: float, now_s: float) -> None:
+        if now_s - self._window_at_s > _RECENT_S:
+            self._seen_before, self._seen, self._window_at_s = self._seen, set(), now_s
+            self._clients = len(self._seen_before)
+        if account.name not in self._seen:
+            self._seen.add(account.name)
+            self._clients += account.name not in self._seen_before
+        for one in (account, self._all):
+            one.recent_s = max(0.0, _decayed_s(one, now_s) + gpu_s)
+            one.recent_at_s = now_s
+
+    def charge(self, account: Account, gpu_s: float, now_s: float) -> None:
         """Negative: a correction in the client's favour."""
+        self._note_recent(account, gpu_s, now_s)
         account.served_s += gpu_s
         account.virtual_s += gpu_s / account.weight
         if gpu_s < 0:

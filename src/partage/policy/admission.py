@@ -43,15 +43,17 @@ def admit(state: State, demand: Demand) -> ModelState | None:
                 state.refuse(demand, "deadline", message, retry_after_s=max(1.0, late_s))
                 return None
     heapq.heappush(state.give_up, (give_up_s, waiting.sequence, waiting))
-    _note_arrival(state, model, demand)
+    _note_arrival(state, model, waiting)
     state.accounts.joins(account)
     state.requests[demand.id] = waiting
     state.enqueue(waiting)
     return model
 
 
-def _note_arrival(state: State, model: ModelState, demand: Demand) -> None:
-    model.reuse.arrived(state.now_s, state.settings.class_values[demand.class_])
+def _note_arrival(state: State, model: ModelState, waiting: Waiting) -> None:
+    demand = waiting.demand
+    entitled = state.accounts.entitlement(waiting.account, state.now_s)
+    model.reuse.arrived(state.now_s, state.settings.class_values[demand.class_] * entitled)
     model.unloaded = False
     if demand.class_ == Class.INTERACTIVE:
         model.interactive_at_s = state.now_s

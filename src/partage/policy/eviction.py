@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from partage.domain import Class, DeviceId
+from partage.policy.queues import Group
 from partage.policy.state import Resident, State
 
 _PREFERRED = 1000.0
 _ENUMERATED = 6
+_SAMPLED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class Victim:
     busy: bool
     """Serves, or has somebody waiting whom it could serve."""
     class_: Class
-    """The highest of those; what only serves lower classes than who wants the memory has no claim to stay."""
+    """The highest of those."""
+    entitled: float
+    """Of the client among them that received least of late."""
 
 
 def victims(state: State) -> list[Victim]:
@@ -49,16 +54,29 @@ def may_leave(state: State, resident: Resident) -> bool:
 def _weighed(state: State, resident: Resident) -> Victim:
     model, settings = resident.model, state.settings
     drain_s = remaining_s(state, resident)
-    backlog = sum(
-        value * group.count
-        for value, group in zip(settings.class_values, model.queue.groups, strict=True)
-        if group.count
-    )
+    backlog = entitled = 0.0
+    for value, group in zip(settings.class_values, model.queue.groups, strict=True):
+        if group.count:
+            entitled_here = group_entitlement(state, group)
+            backlog += value * group.count * entitled_here
+            entitled = max(entitled, entitled_here)
+    for waiting in resident.serving.values():
+        entitled = max(entitled, state.accounts.entitlement(waiting.account, state.now_s))
     again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
     cost_s = model.profile.load_s * (again + backlog) + drain_s
     if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
         cost_s += _PREFERRED  # a pin that was not granted is still a wish
-    return Victim(resident, cost_s, drain_s, resident.busy or bool(backlog), _highest_class(resident))
+    return Victim(resident, cost_s, drain_s, resident.busy or bool(backlog), _highest_class(resident), entitled)
+
+
+def group_entitlement(state: State, group: Group) -> float:
+    """Mean over its requests; of a sample where there are many clients."""
+    lines = list(islice(group.lines.values(), _SAMPLED))
+    count = sum(line.timely_count + line.late_count for line in lines)
+    now_s, accounts = state.now_s, state.accounts
+    return (
+        sum((line.timely_count + line.late_count) * accounts.entitlement(line.account, now_s) for line in lines) / count
+    )
 
 
 def _highest_class(resident: Resident) -> Class:

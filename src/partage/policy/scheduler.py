@@ -208,7 +208,7 @@ class Scheduler:
         self._charge_to(waiting, used_s * waiting.share)
 
     def _charge_to(self, waiting: Waiting, whole_s: float) -> None:
-        self.state.accounts.charge(waiting.account, whole_s - waiting.charged_s)
+        self.state.accounts.charge(waiting.account, whole_s - waiting.charged_s, self.state.now_s)
         waiting.charged_s = whole_s
 
     def _requeued(self, request: str) -> None:

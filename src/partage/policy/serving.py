@@ -117,7 +117,7 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     batch = len(resident.serving)
     waiting.share = (1 + state.settings.batch_slowdown * (batch - 1)) / batch
     waiting.charged_s = waiting.work_s * waiting.share
-    state.accounts.charge(waiting.account, waiting.charged_s)
+    state.accounts.charge(waiting.account, waiting.charged_s, state.now_s)
 
 
 def _hand_over(state: State, resident: Resident, waiting: Waiting) -> None:

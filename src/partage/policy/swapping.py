@@ -15,7 +15,7 @@ from itertools import islice
 
 from partage.domain import Class, DeviceId, Placement
 from partage.policy.actions import StartEngine
-from partage.policy.eviction import Victim, cheapest_set, remaining_s, victims
+from partage.policy.eviction import Victim, cheapest_set, group_entitlement, remaining_s, victims
 from partage.policy.serving import fill
 from partage.policy.state import ModelState, Plan, Resident, State
 from partage.policy.turns import threads_of
@@ -45,6 +45,8 @@ class Suffering:
     """When the first of its groups loses patience."""
     class_: Class
     """The highest of those who wait."""
+    entitled: float
+    """Of the client among them that received least of late."""
 
 
 def seek_room(state: State) -> None:
@@ -183,7 +185,7 @@ def _priced(
     part = state.pressure.part(state.now_s) / settings.load_pressure
     factor = settings.swap_factor * min(4.0, max(1.0, part))
     growth = max(suffering.growth, 1e-9)
-    busy = [victim for victim in chosen if victim.busy and victim.class_ <= suffering.class_]
+    busy = [victim for victim in chosen if victim.busy and _may_stay(victim, suffering)]
     if busy:
         pays_at_s = state.now_s + (factor * cost_s - suffering.value_s) / growth
         stays_s = quantum_s(state, load_s + drain_s)
@@ -196,6 +198,11 @@ def _priced(
     rank = (0.0, suffering.patience_at_s) if impatient else (1.0, -suffering.growth / (load_s + cost_s))
     at_s = min(pays_at_s, patience_at_s)
     return Option(model=model, placement=placement, victims=chosen, at_s=at_s, rank=rank)
+
+
+def _may_stay(victim: Victim, suffering: Suffering) -> bool:
+    """What serves only lower classes, or only clients that had far more than their share, has no claim to stay."""
+    return victim.class_ <= suffering.class_ and 2 * victim.entitled >= suffering.entitled
 
 
 def quantum_s(state: State, switch_s: float) -> float:
@@ -213,14 +220,16 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
     settings, queue, now_s = state.settings, model.queue, state.now_s
     value_s = growth = 0.0
     patience_at_s = math.inf
-    highest = Class.BATCH
+    highest, most_entitled = Class.BATCH, 0.0
     lead_s = model.profile.load_s if model.resident is None else 0.0  # cannot be in time if they are not after the load
     for group in queue.groups:
         if not group.count:
             continue
         group.grow_old(now_s + lead_s)
         highest = min(highest, group.class_)
-        value = settings.class_values[group.class_]
+        entitled = group_entitlement(state, group)
+        most_entitled = max(most_entitled, entitled)
+        value = settings.class_values[group.class_] * entitled
         late_value = value * settings.late_value
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
         value_s += late_value * (group.late_count * now_s - group.late_arrived_s)
@@ -228,11 +237,11 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         patience_at_s = min(patience_at_s, (group.oldest_s() or 0.0) + group.patience_s)
     for waiting in (*queue.loads.values(), *queue.outgrown.values()):
         class_ = waiting.demand.class_
-        highest = min(highest, class_)
+        highest, most_entitled = min(highest, class_), 1.0
         value_s += settings.class_values[class_] * (now_s - waiting.arrived_s)
         growth += settings.class_values[class_]
         patience_at_s = min(patience_at_s, waiting.arrived_s + settings.patience_s[class_])
-    return Suffering(value_s, growth, patience_at_s, highest)
+    return Suffering(value_s, growth, patience_at_s, highest, most_entitled)
 
 
 def bring_back(state: State) -> None:
@@ -330,7 +339,7 @@ def _charge(state: State, model: ModelState) -> None:
     count = sum(line.timely_count + line.late_count for line in lines)
     for line in lines:
         part = (line.timely_count + line.late_count) / count
-        state.accounts.charge(line.account, model.profile.load_s * part)
+        state.accounts.charge(line.account, model.profile.load_s * part, state.now_s)
 
 
 def _planned_devices(state: State) -> set[DeviceId]:
