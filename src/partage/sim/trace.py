@@ -110,10 +110,11 @@ def _lmsys(name: str, rows: Sequence[Sequence[str]], stretch: float) -> Workload
         for rank, size in zip(PRISM_RANKS, PRISM_SIZES, strict=True)
         if rank <= len(by_rank)
     }
+    parsed = [(float(row[0]), row[1], int(row[2]), int(row[3])) for row in rows]
     asked = [
-        _interactive(float(row[0]) * stretch, chosen[row[1]].name, row[1], int(row[2]), int(row[3]))
-        for row in rows
-        if row[1] in chosen
+        _interactive(at_s * stretch, chosen[model].name, model, prompt, output)
+        for at_s, model, prompt, output in parsed
+        if model in chosen
     ]
     return workload(f"{name} x{stretch:g}", tuple(chosen.values()), asked, _until_s(asked))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -72,10 +73,7 @@ def test_small_model_waits_behind_a_blocked_head_in_ollama_only() -> None:
 
 
 def test_ollama_picks_its_victim_by_name_and_the_policy_by_use() -> None:
-    first, second = (
-        SimModel(**{**_fields(SMALL), "name": "a-loved"}),
-        SimModel(**{**_fields(SMALL), "name": "b-unloved"}),
-    )
+    first, second = replace(SMALL, name="a-loved"), replace(SMALL, name="b-unloved")
     loved = [asked(number * 3.0, first) for number in range(40)]
     requests = [asked(0.0, second), *loved, asked(61.5, CHAT)]
     load = workload("victim", (first, second, CHAT), requests, 130.0)
@@ -106,7 +104,3 @@ def test_lru_serves_who_came_first_and_gates_its_victim() -> None:
 def test_without_a_memory_limit_nothing_is_loaded_twice() -> None:
     load = alternation((CHAT, LARGE), count=40, every_s=1.0)
     assert len(run("all-resident", load, MACHINE).stays) == 2
-
-
-def _fields(model: SimModel) -> dict[str, object]:
-    return {name: getattr(model, name) for name in model.__slots__}
