@@ -300,7 +300,9 @@ class CompletionWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedWork:
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
+    """Inputs as ids of the model's own tokenizer, in place of texts."""
     truncate: bool = True
     """Cut inputs that are longer than the model's context; otherwise ContextTooLong."""
     dimensions: int | None = None
@@ -308,7 +310,14 @@ class EmbedWork:
     normalise: bool = True
 
 
-Work: TypeAlias = ChatWork | CompletionWork | EmbedWork
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountWork:
+    """How many tokens a conversation is for the model. Done.usage.prompt_tokens says it; nothing is generated."""
+
+    chat: ChatWork
+
+
+Work: TypeAlias = ChatWork | CompletionWork | EmbedWork | CountWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from PIL import Image as Picture
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
     Delta,
     Done,
     EmbedWork,
@@ -117,6 +118,9 @@ async def test_embeddings_have_the_model_s_width_and_mean_something(embed_spec: 
         assert found.usage.prompt_tokens > 12
         assert len((await vectors_of(engine, "short", dimensions=64)).vectors[0]) == 64
         assert len((await vectors_of(engine, *["many"] * 70)).vectors) == 70
+        [by_ids] = await outputs_of(engine, EmbedWork(tokens=((101, 1996, 4937, 25126, 1012, 102),)))
+        assert isinstance(by_ids, Vectors)
+        assert cosine(by_ids.vectors[0], one) > 0.999
 
 
 async def test_input_over_the_context_is_cut_or_refused_as_asked(embed_spec: LaunchSpec):
@@ -202,6 +206,9 @@ async def test_image_question_is_answered(chat_spec: LaunchSpec, tmp_path: Path)
         done = (await outputs_of(engine, ChatWork(messages=(question,), sampling=GREEDY)))[-1]
         assert isinstance(done, Done)
         assert done.usage.prompt_tokens > 16 + 20  # (56/14)^2 patches beside the words
+        [counted] = await outputs_of(engine, CountWork(chat=ChatWork(messages=(question,))))
+        assert isinstance(counted, Done)
+        assert counted.usage.prompt_tokens == done.usage.prompt_tokens
         raw = CompletionWork(prompt="Look: [img-0] it is", images=(image,), sampling=GREEDY)
         done = (await outputs_of(engine, raw))[-1]
         assert isinstance(done, Done)

@@ -21,6 +21,7 @@ import pytest
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
     Delta,
     Done,
     JsonObject,
@@ -29,6 +30,7 @@ from partage.domain import (
     Output,
     PromptProgress,
     Sampling,
+    Usage,
     Work,
 )
 from partage.engine.base import Engine, Loaded
@@ -302,3 +304,14 @@ async def test_child_never_computes_with_more_threads_than_it_was_given(spec: La
         spent = [thread.user_time + thread.system_time - before.get(thread.id, 0.0) for thread in process.threads()]
     busy = [seconds for seconds in spent if seconds > 0.1 * sum(spent)]
     assert len(busy) == 1
+
+
+async def test_a_conversation_counts_as_many_tokens_as_it_then_has(spec: LaunchSpec):
+    tool: JsonObject = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    asked = replace(chat("How is the weather in Graz?", replace(GREEDY, max_tokens=1)), tools=(tool,))
+    async with running(spec) as (engine, _):
+        *_, counted = await outputs_of(engine, CountWork(chat=asked))
+        *_, answered = await outputs_of(engine, asked)
+        assert isinstance(counted, Done)
+        assert isinstance(answered, Done)
+        assert counted.usage == Usage(prompt_tokens=answered.usage.prompt_tokens)

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from partage.api.durations import parse_duration_s
 from partage.api.exchange import Exchange
-from partage.domain import Capability, ChatWork, CompletionWork, EmbedWork, Message, Model, Request, Work
+from partage.domain import Capability, ChatWork, CompletionWork, CountWork, EmbedWork, Message, Model, Request, Work
 from partage.errors import InvalidRequest, Unsupported
 
 
@@ -76,5 +76,7 @@ def _extras(work: Work) -> list[tuple[Capability, bool]]:
             return [(Capability.INSERT, bool(work.suffix)), (Capability.VISION, bool(work.images))]
         case EmbedWork():
             return []
+        case CountWork(chat=chat):
+            return _extras(chat)
         case _:
             assert_never(work)

@@ -1,4 +1,4 @@
-"""Anthropic's endpoint: /v1/messages."""
+"""Anthropic's endpoints: /v1/messages and /v1/messages/count_tokens."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from partage.api.anthropic_wire import (
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s
 from partage.api.exchange import Exchange
-from partage.api.options import OPENAI_DEFAULTS, options_of
-from partage.api.ports import ApiSettings, HubPort
+from partage.api.options import OPENAI_DEFAULTS, Options, options_of
+from partage.api.ports import ApiSettings, HubPort, Ticket
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import ChatWork
+from partage.domain import ChatWork, CountWork, Model, Sampling, Work
+from partage.errors import InvalidRequest
 
 _messages = msgspec.json.Decoder(MessagesIn)
 
@@ -32,21 +33,38 @@ class AnthropicApi:
 
     async def messages(self, exchange: Exchange) -> None:
         asked = decode(_messages, await exchange.read_body())
+        if asked.max_tokens is None:
+            raise InvalidRequest("max_tokens is required", field="max_tokens")
         model = self._hub.model(asked.model)
         options = options_of(model, asked.options, OPENAI_DEFAULTS, fields=option_fields(asked))
-        work = ChatWork(
-            messages=messages_of(asked, model),
-            sampling=options.sampling,
-            tools=tools_of(asked.tools),
-            tool_choice=tool_choice_of(asked.tool_choice),
-            think=think_of(asked.thinking),
-        )
-        keep_s = keep_alive_s(asked.keep_alive)
-        ticket = self._hub.admit(
-            request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
-        )
+        ticket = self._admit(exchange, asked, model, _chat_work(asked, model, options.sampling), options)
         frames = AnthropicFrames(exchange.id, asked.model)
         if asked.stream:
             await stream_answer(exchange, ticket, frames, self._settings.silence_s)
         else:
             await exchange.answer(frames.whole(await whole_answer(exchange, ticket)))
+
+    async def count_tokens(self, exchange: Exchange) -> None:
+        """Counted by the model's own tokenizer and template, so the model is loaded for it."""
+        asked = decode(_messages, await exchange.read_body())
+        model = self._hub.model(asked.model)
+        options = options_of(model, asked.options, OPENAI_DEFAULTS)
+        work = CountWork(chat=_chat_work(asked, model, Sampling()))
+        answer = await whole_answer(exchange, self._admit(exchange, asked, model, work, options))
+        await exchange.answer_json({"input_tokens": answer.usage.prompt_tokens})
+
+    def _admit(self, exchange: Exchange, asked: MessagesIn, model: Model, work: Work, options: Options) -> Ticket:
+        keep_s = keep_alive_s(asked.keep_alive)
+        return self._hub.admit(
+            request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
+        )
+
+
+def _chat_work(asked: MessagesIn, model: Model, sampling: Sampling) -> ChatWork:
+    return ChatWork(
+        messages=messages_of(asked, model),
+        sampling=sampling,
+        tools=tools_of(asked.tools),
+        tool_choice=tool_choice_of(asked.tool_choice),
+        think=think_of(asked.thinking),
+    )

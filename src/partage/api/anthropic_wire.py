@@ -54,7 +54,8 @@ class Thinking(msgspec.Struct):
 class MessagesIn(msgspec.Struct, kw_only=True):
     model: str
     messages: list[MessageIn]
-    max_tokens: int
+    max_tokens: int | None = None
+    """Required, but not where tokens are only counted."""
     system: str | list[Block] | None = None
     stop_sequences: list[str] | None = None
     stream: bool | None = None

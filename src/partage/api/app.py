@@ -50,6 +50,7 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
         route("POST", "/api/chat", ollama.chat),
         route("POST", "/v1/chat/completions", openai.chat),
         route("POST", "/v1/messages", anthropic.messages),
+        route("POST", "/v1/messages/count_tokens", anthropic.count_tokens),
         route("POST", "/api/generate", ollama.generate),
         route("POST", "/api/embed", ollama.embed),
         route("POST", "/v1/embeddings", openai.embeddings),

@@ -13,6 +13,7 @@ from partage.domain import (
     ChatWork,
     Client,
     CompletionWork,
+    CountWork,
     Delta,
     Done,
     EmbedWork,
@@ -78,9 +79,13 @@ async def echo(request: Request) -> AsyncGenerator[Output, None]:
             words = messages[-1].content.split()
         case CompletionWork(prompt=prompt):
             words = prompt.split()
-        case EmbedWork(inputs=inputs):
-            vectors = tuple((float(len(text)), 0.5, -0.25) for text in inputs)
-            yield Vectors(vectors=vectors, usage=Usage(prompt_tokens=len(inputs)))
+        case EmbedWork(inputs=inputs, tokens=tokens):
+            vectors = tuple((float(len(one)), 0.5, -0.25) for one in (*inputs, *tokens))
+            yield Vectors(vectors=vectors, usage=Usage(prompt_tokens=len(vectors)))
+            return
+        case CountWork(chat=chat):
+            count = sum(len(message.content.split()) for message in chat.messages)
+            yield Done(finish_reason="count", usage=Usage(prompt_tokens=count))
             return
         case None:
             return

@@ -16,6 +16,7 @@ from partage.api.openai_wire import (
     CompletionIn,
     EmbeddingsIn,
     format_of,
+    inputs_of,
     messages_of,
     option_fields,
     texts_of,
@@ -103,9 +104,6 @@ class OpenAIApi:
         asked = decode(_embeddings, await exchange.read_body())
         if asked.encoding_format not in {None, "float", "base64"}:
             raise InvalidRequest('encoding_format must be "float" or "base64"', field="encoding_format")
-        inputs = texts_of(asked.input, "input")
-        if not inputs or not all(inputs):
-            raise InvalidRequest("input: an empty text has no embedding", field="input")
         if asked.dimensions is not None and asked.dimensions < 1:
             raise InvalidRequest("dimensions must be at least 1", field="dimensions")
         model = self._hub.model(asked.model)
@@ -113,7 +111,7 @@ class OpenAIApi:
         request = request_of(
             exchange,
             model,
-            EmbedWork(inputs=inputs, dimensions=asked.dimensions),
+            _embed_work(asked, model),
             keep_alive_s=keep_alive_s(asked.keep_alive),
             context_tokens=options.context_tokens,
         )
@@ -125,6 +123,20 @@ class OpenAIApi:
 
     async def model(self, exchange: Exchange) -> None:
         await exchange.answer_json(_model(self._hub.model(exchange.path_parameter("model"))))
+
+
+def _embed_work(asked: EmbeddingsIn, model: Model) -> EmbedWork:
+    texts, tokens = inputs_of(asked.input)
+    if not (texts or tokens) or not all(texts) or not all(tokens):
+        raise InvalidRequest("input: an empty text has no embedding", field="input")
+    known = model.anatomy.vocab_tokens
+    if any(not 0 <= one < known for ids in tokens for one in ids) and known:
+        raise InvalidRequest(
+            f"input: a token id is outside this model's vocabulary ({known}); ids of another tokenizer mean nothing here, "
+            "send the text itself (in LangChain: check_embedding_ctx_length=False)",
+            field="input",
+        )
+    return EmbedWork(inputs=texts, tokens=tokens, dimensions=asked.dimensions)
 
 
 def _model(model: Model) -> JsonObject:

@@ -190,6 +190,18 @@ def format_of(asked: ResponseFormat | None) -> OutputFormat:
     return asked.json_schema.schema
 
 
+def inputs_of(asked: str | list[str | int | list[int]]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """(texts, token ids) to embed; one of them is empty. Raises InvalidRequest."""
+    if isinstance(asked, str):
+        return (asked,), ()
+    texts = tuple(one for one in asked if isinstance(one, str))
+    ids = tuple(one for one in asked if isinstance(one, int))
+    lists = tuple(tuple(one) for one in asked if isinstance(one, list))
+    if len(asked) not in {len(texts), len(ids), len(lists)}:
+        raise InvalidRequest("input: texts, token ids or lists of token ids, but not a mixture", field="input")
+    return texts, (ids,) if ids else lists
+
+
 def texts_of(asked: str | list[str | int | list[int]], field: str) -> tuple[str, ...]:
     """Raises Unsupported for token ids: they mean something only to the tokenizer that made them."""
     if isinstance(asked, str):

@@ -218,6 +218,14 @@ class CompletionReader:
         return Done(finish_reason="length" if self._last.stop_type == "limit" else "stop", usage=usage)
 
 
+async def count_by_answering(outputs: AsyncGenerator[Output, None]) -> AsyncGenerator[Output, None]:
+    """What a conversation counts, where a server can only be asked by having it answered: best with one token."""
+    async with aclosing(outputs):
+        async for output in outputs:
+            if isinstance(output, Done):
+                yield Done(finish_reason="count", usage=Usage(prompt_tokens=output.usage.prompt_tokens))
+
+
 async def stream_answer(
     connection: Connection, path: str, body: JsonObject, reader: Reader, *, prefix: bytes = b"data:"
 ) -> AsyncGenerator[Output, None]:

@@ -18,6 +18,7 @@ from partage.clock import FakeClock
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
     Delta,
     DeviceId,
     Done,
@@ -134,8 +135,11 @@ class FakeEngine:
             prefill_s = prompt_tokens / self.behaviour.prompt_tokens_per_s
             await self._pause(prefill_s, self._crashed())
             if isinstance(work, EmbedWork):
-                vectors = tuple(self._vector(text) for text in work.inputs)
+                vectors = tuple(map(self._vector, (*work.inputs, *map(str, work.tokens))))
                 yield Vectors(vectors=vectors, usage=Usage(prompt_tokens=prompt_tokens, prefill_s=prefill_s))
+                return
+            if isinstance(work, CountWork):
+                yield Done(finish_reason="count", usage=Usage(prompt_tokens=prompt_tokens))
                 return
             yield PromptProgress(prompt_tokens, prompt_tokens)
             tokens, finish_reason = self._answer(work.sampling.max_tokens)
@@ -218,6 +222,8 @@ def count_tokens(work: Work) -> int:
             texts = [message.content for message in messages]
         case CompletionWork(prompt=prompt):
             texts = [prompt]
-        case EmbedWork(inputs=inputs):
-            texts = list(inputs)
+        case EmbedWork(inputs=inputs, tokens=tokens):
+            return sum(len(text.split()) for text in inputs) + sum(map(len, tokens))
+        case CountWork(chat=chat):
+            return count_tokens(chat)
     return sum(len(text.split()) for text in texts)

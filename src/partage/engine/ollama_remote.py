@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import assert_never
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
     Delta,
     Done,
     EmbedWork,
@@ -25,7 +27,7 @@ from partage.domain import (
     Work,
 )
 from partage.engine.adopted import Adopted
-from partage.engine.answers import LogprobJson, logprobs_of, stream_answer
+from partage.engine.answers import LogprobJson, count_by_answering, logprobs_of, stream_answer
 from partage.engine.bodies import sampling_json
 from partage.engine.connection import decode, error_of
 from partage.errors import EngineCrashed, InvalidRequest, Unsupported
@@ -74,6 +76,8 @@ class OllamaRemote(Adopted):
                 return self._answer("/api/generate", self._generate_json(work))
             case EmbedWork():
                 return self._embed(work)
+            case CountWork(chat=chat):
+                return count_by_answering(self.stream(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
             case _:
                 assert_never(work)
 
@@ -81,6 +85,8 @@ class OllamaRemote(Adopted):
         return stream_answer(self.connection, path, body, OllamaReader(), prefix=b"")
 
     async def _embed(self, work: EmbedWork) -> AsyncGenerator[Output, None]:
+        if work.tokens:
+            raise Unsupported("an Ollama server takes texts to embed, not token ids")
         body: JsonObject = {**self._order(), "input": [*work.inputs], "truncate": work.truncate}
         if work.dimensions is not None:
             body["dimensions"] = work.dimensions

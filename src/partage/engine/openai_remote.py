@@ -12,18 +12,21 @@ import msgspec
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
     Done,
     EmbedWork,
     JsonObject,
+    JsonValue,
     Message,
     Output,
     OutputFormat,
+    Sampling,
     Usage,
     Vectors,
     Work,
 )
 from partage.engine.adopted import Adopted
-from partage.engine.answers import ChatReader, stream_answer
+from partage.engine.answers import ChatReader, count_by_answering, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import decode
 from partage.engine.vectors import decode_embeddings, shorten
@@ -63,6 +66,8 @@ class OpenAIRemote(Adopted):
                 return self._answer("/v1/completions", self._completion_json(work))
             case EmbedWork():
                 return self._embed(work)
+            case CountWork(chat=chat):
+                return count_by_answering(self.stream(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
             case _:
                 assert_never(work)
 
@@ -108,8 +113,9 @@ class OpenAIRemote(Adopted):
         return body
 
     async def _embed(self, work: EmbedWork) -> AsyncGenerator[Output, None]:
-        body: JsonObject = {"model": self.spec.model, "input": [*work.inputs], "encoding_format": "float"}
-        vectors, usage = decode_embeddings(await self.connection.post("/v1/embeddings", body), len(work.inputs))
+        inputs: list[JsonValue] = [*work.inputs, *(list(one) for one in work.tokens)]
+        body: JsonObject = {"model": self.spec.model, "input": inputs, "encoding_format": "float"}
+        vectors, usage = decode_embeddings(await self.connection.post("/v1/embeddings", body), len(inputs))
         if work.dimensions is not None:
             vectors = [shorten(vector, work.dimensions, normalise=work.normalise) for vector in vectors]
         yield Vectors(vectors=tuple(vectors), usage=Usage(prompt_tokens=usage.prompt_tokens))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import Literal, assert_never
 
 import msgspec
@@ -11,16 +12,19 @@ import msgspec
 from partage.domain import (
     ChatWork,
     CompletionWork,
+    CountWork,
+    Done,
     EmbedWork,
     JsonObject,
     JsonValue,
     Message,
     Output,
+    Sampling,
     Usage,
     Vectors,
     Work,
 )
-from partage.engine.answers import ChatReader, CompletionReader, Reader, stream_answer
+from partage.engine.answers import ChatReader, CompletionReader, Reader, count_by_answering, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import Connection, decode
 from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
@@ -30,6 +34,8 @@ from partage.errors import ContextTooLong
 EMBED_CHARACTERS_AT_ONCE = 8192
 """About two seconds of work on two slow cores: an embedding request cannot be cancelled once it is sent."""
 EMBED_INPUTS_AT_ONCE = 32
+CHARACTERS_PER_TOKEN = 4
+ONE_TOKEN = Sampling(max_tokens=1)
 
 
 class _Defaults(msgspec.Struct, frozen=True):
@@ -76,6 +82,10 @@ class Upstream:
                 return self._answer("/infill", self._completion_json(work), CompletionReader())
             case EmbedWork():
                 return self._embed(work)
+            case CountWork(chat=chat) if any(message.images for message in chat.messages):
+                return count_by_answering(self.stream(replace(chat, sampling=ONE_TOKEN, format=None)))
+            case CountWork(chat=chat):
+                return self._count(chat)
             case _:
                 assert_never(work)
 
@@ -131,13 +141,22 @@ class Upstream:
             body["prompt"] = work.prompt
         return body
 
+    async def _count(self, work: ChatWork) -> AsyncGenerator[Output, None]:
+        answer = await self._connection.post("/apply-template", self._chat_json(work))
+        tokens = await self._tokens(decode(answer, _Laid).prompt, parse_special=True)
+        yield Done(finish_reason="count", usage=Usage(prompt_tokens=len(tokens)))
+
+    async def _tokens(self, text: str, *, parse_special: bool = False) -> list[int]:
+        body = {"content": text, "add_special": True, "parse_special": parse_special}
+        return decode(await self._connection.post("/tokenize", body), _Tokens).tokens
+
     # ---- embeddings ----
 
     async def _embed(self, work: EmbedWork) -> AsyncGenerator[Output, None]:
         vectors: list[tuple[float, ...]] = []
         prompt_tokens = 0
-        for texts in grouped(work.inputs):
-            inputs = [await self._fitting(text, truncate=work.truncate) for text in texts]
+        for group in grouped((*work.inputs, *work.tokens)):
+            inputs = [await self._fitting(one, truncate=work.truncate) for one in group]
             body = {
                 "input": inputs,
                 "encoding_format": "base64",
@@ -151,31 +170,38 @@ class Upstream:
             vectors = [shorten(vector, work.dimensions, normalise=work.normalise) for vector in vectors]
         yield Vectors(vectors=tuple(vectors), usage=Usage(prompt_tokens=prompt_tokens))
 
-    async def _fitting(self, text: str, *, truncate: bool) -> str | list[int]:
-        """Return the text, or its tokens cut to what the model takes at once (keeping the closing token)."""
+    async def _fitting(self, asked: str | tuple[int, ...], *, truncate: bool) -> str | list[int]:
+        """Return the input, or its tokens cut to what the model takes at once (keeping the closing token)."""
         longest = self.longest_input_tokens
-        if len(text.encode()) + 2 <= longest:  # a token is a byte at least
-            return text
-        answer = await self._connection.post("/tokenize", {"content": text, "add_special": True})
-        tokens = decode(answer, _Tokens).tokens
+        if isinstance(asked, str):
+            if len(asked.encode()) + 2 <= longest:  # a token is a byte at least
+                return asked
+            tokens = await self._tokens(asked)
+        else:
+            tokens = list(asked)
         if len(tokens) <= longest:
-            return text
+            return asked if isinstance(asked, str) else tokens
         if not truncate:
             raise ContextTooLong(f"an input has {len(tokens)} tokens, the model takes {longest}; shorten or split it")
         return [*tokens[: longest - 1], tokens[-1]]
 
 
-def grouped(texts: tuple[str, ...]) -> Iterator[list[str]]:
-    group: list[str] = []
+def grouped(inputs: tuple[str | tuple[int, ...], ...]) -> Iterator[list[str | tuple[int, ...]]]:
+    group: list[str | tuple[int, ...]] = []
     characters = 0
-    for text in texts:
-        if group and (characters + len(text) > EMBED_CHARACTERS_AT_ONCE or len(group) == EMBED_INPUTS_AT_ONCE):
+    for one in inputs:
+        length = len(one) if isinstance(one, str) else len(one) * CHARACTERS_PER_TOKEN
+        if group and (characters + length > EMBED_CHARACTERS_AT_ONCE or len(group) == EMBED_INPUTS_AT_ONCE):
             yield group
             group, characters = [], 0
-        group.append(text)
-        characters += len(text)
+        group.append(one)
+        characters += length
     if group:
         yield group
+
+
+class _Laid(msgspec.Struct):
+    prompt: str
 
 
 class _Tokens(msgspec.Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from partage.domain import ChatWork, CompletionWork, EmbedWork, Request, Work
+from partage.domain import ChatWork, CompletionWork, CountWork, EmbedWork, Request, Work
 from partage.policy.events import Demand
 
 CHARACTERS_PER_TOKEN = 3.5
@@ -48,8 +48,10 @@ def sizes(work: Work | None) -> tuple[int, int]:
             return _tokens(characters, images) + overhead, sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
         case CompletionWork(prompt=prompt, suffix=suffix, images=images, sampling=sampling):
             return _tokens(len(prompt) + len(suffix), len(images)), sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
-        case EmbedWork(inputs=inputs):
-            return _tokens(sum(len(text) for text in inputs), 0), 0
+        case EmbedWork(inputs=inputs, tokens=tokens):
+            return _tokens(sum(map(len, inputs)), 0) + sum(map(len, tokens)), 0
+        case CountWork():
+            return 1, 0  # the tokenizer's work is nothing beside the model's
         case _:
             assert_never(work)
 

@@ -19,6 +19,7 @@ from partage.domain import (
     ChatWork,
     Client,
     CompletionWork,
+    CountWork,
     Device,
     EmbedWork,
     Model,
@@ -304,6 +305,7 @@ class Hub:
 NEEDS: dict[type, tuple[Callable[[Model], bool], str]] = {
     ChatWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
     CompletionWork: (lambda model: Capability.COMPLETION in model.capabilities, "generate"),
+    CountWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
     EmbedWork: (lambda model: Capability.EMBEDDING in model.capabilities, "embeddings"),
 }
 
@@ -314,7 +316,8 @@ def _must_be_able(model: Model, request: Request) -> None:
     able, what = NEEDS[type(request.work)]
     if not able(model):
         raise Unsupported(f'"{model.name}" does not support {what}')
-    images = isinstance(request.work, ChatWork) and any(message.images for message in request.work.messages)
+    chat = request.work.chat if isinstance(request.work, CountWork) else request.work
+    images = isinstance(chat, ChatWork) and any(message.images for message in chat.messages)
     if images and Capability.VISION not in model.capabilities:
         raise Unsupported(f'"{model.name}" does not support images; it has no vision projector')
 

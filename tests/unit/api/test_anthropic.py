@@ -9,7 +9,19 @@ import msgspec
 import pytest
 
 from partage.api.fake_hub import FakeHub, Serve, fake_model
-from partage.domain import Capability, ChatWork, Delta, Done, Image, Message, Output, Request, ToolCall, Usage
+from partage.domain import (
+    Capability,
+    ChatWork,
+    CountWork,
+    Delta,
+    Done,
+    Image,
+    Message,
+    Output,
+    Request,
+    ToolCall,
+    Usage,
+)
 
 USER = {"role": "user", "content": "one two"}
 BODY: dict[str, Any] = {"model": "chatty", "max_tokens": 50, "messages": [USER]}
@@ -148,7 +160,8 @@ async def test_everything_asked_for_reaches_the_hub(http: httpx.AsyncClient, hub
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_tokens": "x"}, "max_tokens: expected integer, got string"),
+        ({"max_tokens": "x"}, "max_tokens: expected integer or null, got string"),
+        ({"max_tokens": None}, "max_tokens is required"),
         ({"messages": []}, "messages: at least one is needed"),
         ({"messages": [{"role": "system", "content": "x"}]}, 'messages[0].role: "system" is none of user, assistant'),
         ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, 'messages[0].content[0]: "document" blocks'),
@@ -164,3 +177,13 @@ async def test_bad_input_is_named(change: dict[str, Any], message: str, http: ht
     assert response.json()["type"] == "error"
     assert response.json()["error"]["type"] == "invalid_request_error"
     assert response.json()["error"]["message"].startswith(message)
+
+
+async def test_tokens_of_a_conversation_are_counted_and_nothing_is_generated(http: httpx.AsyncClient, hub: FakeHub):
+    tools = [{"name": "weather", "input_schema": {"type": "object"}}]
+    asked = {"model": "chatty", "system": "be brief", "messages": [USER], "tools": tools}
+    answer = await http.post("/v1/messages/count_tokens", json=asked)
+    assert answer.json() == {"input_tokens": 4}
+    work = hub.requests[0].work
+    assert isinstance(work, CountWork)
+    assert (work.chat.messages[0].content, len(work.chat.tools)) == ("be brief", 1)

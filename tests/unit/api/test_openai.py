@@ -275,7 +275,10 @@ CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
         (TEXT, {"prompt": "a", "echo": True}, "echo: the prompt is not repeated", None),
         (TEXT, {"prompt": "a", "best_of": 3}, "best_of: only 1 answer is drawn", None),
         (EMBED, {"input": []}, "input: an empty text has no embedding", "input"),
-        (EMBED, {"input": [[1, 2]]}, "input: token ids are not supported", None),
+        (EMBED, {"model": "embedder", "input": [[1, 200]]}, "input: a token id is outside", "input"),
+        (EMBED, {"model": "embedder", "input": [-1]}, "input: a token id is outside", "input"),
+        (EMBED, {"model": "embedder", "input": ["a", 1]}, "input: texts, token ids or lists", "input"),
+        (EMBED, {"model": "embedder", "input": [[1], []]}, "input: an empty text", "input"),
         (EMBED, {"input": "a", "encoding_format": "hex"}, 'encoding_format must be "float" or "base64"', "encoding_format"),
         (EMBED, {"input": "a", "dimensions": 0}, "dimensions must be at least 1", "dimensions"),
     ],
@@ -311,3 +314,12 @@ async def test_a_quota_says_when_to_come_back(http: httpx.AsyncClient, hub: Fake
     hub.refusal = QuotaExceeded(retry_after_s=30)
     response = await http.post(CHAT, json={"model": "chatty", "messages": [USER]})
     assert (response.status_code, response.headers["retry-after"]) == (429, "30")
+
+
+@pytest.mark.parametrize("given", [[1, 2, 3], [[1, 2, 3]]], ids=str)
+async def test_token_ids_are_embedded_as_they_are(given: list[Any], http: httpx.AsyncClient, hub: FakeHub):
+    answer = (await http.post("/v1/embeddings", json={"model": "embedder", "input": given})).json()
+    assert answer["data"][0]["embedding"] == [3.0, 0.5, -0.25]
+    work = hub.requests[0].work
+    assert isinstance(work, EmbedWork)
+    assert work.tokens == ((1, 2, 3),)
