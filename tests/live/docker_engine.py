@@ -28,6 +28,11 @@ class DockerEngine:
 
     environment: dict[str, str]
 
+    @property
+    def socket(self) -> str:
+        """The path of the daemon's socket on this machine."""
+        return self.environment.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+
     def docker(self, *words: str, timeout_s: float = 60, check: bool = True) -> str:
         return self._run("docker", *words, timeout_s=timeout_s, check=check)
 

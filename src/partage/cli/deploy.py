@@ -192,6 +192,9 @@ def compose_command(
     memory: Annotated[str, typer.Option("--memory", help="With --gpus: RAM that models may use.")] = "16GiB",
     models: Annotated[str, typer.Option("--models", help="Models to plan for, with commas.")] = "",
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the files.")] = Path(),
+    docker: Annotated[
+        bool, typer.Option("--docker-socket", help="Let the hub ask Docker who calls: clients by container and label.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare with what is there; write nothing.")] = False,
     to_stdout: Annotated[bool, typer.Option("--print", help="Print the compose file; write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
@@ -214,7 +217,8 @@ def compose_command(
         except InvalidRequest as error:
             raise ConfigError(error.message) from None
         names = [name.strip() for name in models.split(",") if name.strip()] or stacks.DEFAULT_MODELS
-        stack = stacks.make_stack(chosen, devices, resolve(names, Store(config.home)))
+        wanted = resolve(names, Store(config.home))
+        stack = stacks.make_stack(chosen, devices, wanted, docker_gid=_docker_gid() if docker else None)
         if to_stdout:
             print(stack.files["compose.yaml"], end="")
             return
@@ -222,12 +226,20 @@ def compose_command(
         if check:
             print("\n".join(changed) if changed else f"{output / 'compose.yaml'} is what would be written")
             raise typer.Exit(FAILED if changed else 0)
-        there = [name for name in stack.files if (output / name).exists()]
-        if changed and there and not force:
-            typer.echo(f"partage: {there[0]} is there and differs; see --check, or --force to overwrite it", err=True)
+        lost = stacks.overwritten(stack, output)
+        if lost and not force:
+            typer.echo(f"partage: {lost[0]} is there and differs; see --check, or --force to overwrite it", err=True)
             raise typer.Exit(FAILED)
         for name in stacks.write_stack(stack, output):
             print(output / name)
+
+
+def _docker_gid() -> int:
+    """Of the socket here; 999, which Debian's package takes, where there is none to ask."""
+    try:
+        return Path("/var/run/docker.sock").stat().st_gid
+    except OSError:
+        return 999
 
 
 PORTS = {"hub": 11434, "documents": 8101, "rag": 8102, "dashboard": 11435}

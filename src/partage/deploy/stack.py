@@ -11,13 +11,13 @@ from typing import Literal, TypeAlias, get_args
 
 from partage.deploy.plan import Plan, Terms, alone, plan
 from partage.deploy.stack_config import (
-    ALERTS_YML,
     DASHBOARDS_YML,
     DATASOURCE_YML,
     PROMETHEUS_YML,
     client_yaml,
     dotenv,
     hub_yaml,
+    shipped,
 )
 from partage.deploy.stack_services import Parts, compose_text
 from partage.deploy.wanted import Wanted
@@ -79,7 +79,10 @@ def _fitting(gpus: Sequence[Device]) -> Profile:
     return "low-vram" if gpus[0].total_bytes < LOW_VRAM_BYTES else "single-gpu"
 
 
-def make_stack(profiles: Sequence[Profile], devices: Sequence[Device], models: Sequence[Wanted]) -> Stack:
+def make_stack(
+    profiles: Sequence[Profile], devices: Sequence[Device], models: Sequence[Wanted], *, docker_gid: int | None = None
+) -> Stack:
+    """`docker_gid`: the group that may use Docker's socket; None: the hub does not get the socket."""
     used = _used_devices(profiles, devices)
     made = best_plan(models, used)
     gpus = [device for device in used if device.kind == "cuda"]
@@ -91,6 +94,7 @@ def make_stack(profiles: Sequence[Profile], devices: Sequence[Device], models: S
         words=" ".join(profiles),
         summary=summary,
         gpu_variables=variables,
+        docker=docker_gid is not None,
         mps="mps" in profiles,
         ollama=with_ollama,
         observability="observability" in profiles,
@@ -103,6 +107,7 @@ def make_stack(profiles: Sequence[Profile], devices: Sequence[Device], models: S
             mps_memory=f"0={int(gpus[0].budget_bytes * 0.75) >> 20}M" if parts.mps else "",
             ollama=with_ollama,
             observability=parts.observability,
+            docker_gid=docker_gid,
         ),
         "config/hub.yaml": hub_yaml(made, remote_models=[model.name for model in models] if with_ollama else ()),
         "config/documents.yaml": client_yaml("documents"),
@@ -114,9 +119,10 @@ def make_stack(profiles: Sequence[Profile], devices: Sequence[Device], models: S
         keys.append("grafana_password")
         files |= {
             "config/prometheus.yml": PROMETHEUS_YML,
-            "config/alerts.yml": ALERTS_YML,
+            "config/alerts.yml": shipped("partage.rules.yml"),
             "config/grafana/datasources/prometheus.yml": DATASOURCE_YML,
             "config/grafana/dashboards/partage.yml": DASHBOARDS_YML,
+            "config/grafana/dashboards/partage.json": shipped("grafana.json"),
         }
     return Stack(files, tuple(keys), made)
 
@@ -162,6 +168,15 @@ def differences(stack: Stack, folder: Path) -> list[str]:
         )
         found += lines
     return found
+
+
+def overwritten(stack: Stack, folder: Path) -> list[str]:
+    """The files that are there and say something else."""
+    return [
+        name
+        for name, text in stack.files.items()
+        if (folder / name).exists() and (folder / name).read_text(encoding="utf-8") != text
+    ]
 
 
 def write_stack(stack: Stack, folder: Path) -> list[str]:

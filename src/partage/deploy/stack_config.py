@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 
 from partage.deploy.plan import Plan, Row, alone, footprint_of, instead
 from partage.quantities import format_bytes
@@ -87,6 +88,7 @@ def dotenv(
     mps_memory: str = "",
     ollama: bool = False,
     observability: bool = False,
+    docker_gid: int | None = None,
 ) -> str:
     """`gpus`: variable, value, comment."""
     lines = [
@@ -101,6 +103,11 @@ def dotenv(
             "# Of GPU 0, for each engine of the hub; enforced by the MPS daemon.",
             f"PARTAGE_MPS_MEMORY={mps_memory}",
             "PARTAGE_MPS_THREADS=100",
+        ]
+    if docker_gid is not None:
+        lines += [
+            "# The group that may use Docker's socket: stat -c %g /var/run/docker.sock",
+            f"DOCKER_GID={docker_gid}",
         ]
     if ollama:
         lines += ["# The network that your Ollama container is on: docker network ls", "OLLAMA_NETWORK=ollama_default"]
@@ -121,17 +128,11 @@ scrape_configs:
       - targets: ["hub:11434"]
 """
 
-ALERTS_YML = """\
-groups:
-  - name: partage
-    rules:
-      - alert: HubDown
-        expr: up{job="partage"} == 0
-        for: 1m
-        labels: {severity: page}
-        annotations:
-          summary: The hub does not answer; every service waits for it.
-"""
+
+def shipped(name: str) -> str:
+    """What the room watch/ ships for Prometheus and Grafana."""
+    return (resources.files("partage") / "watch" / "shipped" / name).read_text(encoding="utf-8")
+
 
 DATASOURCE_YML = """\
 apiVersion: 1

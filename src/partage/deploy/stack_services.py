@@ -76,6 +76,7 @@ documents:
     PARTAGE_HOME: /data
     PARTAGE_CONFIG: /etc/partage.yaml
     PARTAGE_HUB_URL: http://hub:11434           # needs no GPU: it asks the hub
+  labels: {partage.client: documents, partage.class: batch}
   secrets: [documents_key]
   volumes:
     - documents:/data
@@ -101,6 +102,7 @@ rag:
     PARTAGE_CONFIG: /etc/partage.yaml
     PARTAGE_HUB_URL: http://hub:11434
     PARTAGE_DOCUMENTS_URL: http://documents:8101
+  labels: {partage.client: rag, partage.class: interactive}
   secrets: [rag_key]
   volumes:
     - rag:/data
@@ -232,6 +234,8 @@ class Parts:
     summary: str
     gpu_variables: Sequence[str] = ()
     """The .env variables with the UUIDs of the hub's GPUs; none: the hub computes on the CPU, or elsewhere."""
+    docker: bool = False
+    """The hub may ask Docker who calls it."""
     mps: bool = False
     ollama: bool = False
     observability: bool = False
@@ -271,7 +275,13 @@ def _hub(parts: Parts) -> str:
             "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT: ${PARTAGE_MPS_MEMORY:?GPU memory of the hub's engines, each, as in 0=6G}",
             "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE: ${PARTAGE_MPS_THREADS:-100}   # of the GPU's multiprocessors",
         ]
-        volumes = "    - mps:/mps\n"
+        volumes += "    - mps:/mps\n"
+    if parts.docker:
+        # The group, not root: the container's user stays who it is.
+        extra += '  group_add: ["${DOCKER_GID:?the group of the socket: stat -c %g /var/run/docker.sock}"]\n'
+        volumes += "    # Who calls is known by container and label, and containers that are killed are reported. Mind: whoever\n"
+        volumes += "    # breaks into the hub holds the host. `:ro` does not change that; the hub itself only asks.\n"
+        volumes += "    - /var/run/docker.sock:/var/run/docker.sock:ro\n"
     if parts.ollama:
         extra += "  networks: [default, ollama]         # no GPU here: the Ollama containers keep theirs\n"
     gpu = indent(_gpu(parts), "  ") if parts.gpu_variables else ""

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +78,19 @@ def stack(engine: DockerEngine, model_home: Path, tmp_path_factory: pytest.TempP
     """What `partage compose cpu` writes, with the image of this machine, on a network of its own."""
     folder = tmp_path_factory.mktemp("stack")
     devices = described_machine("none", host_bytes=2 << 30, cores=2)
-    made = make_stack(choose_profiles(["cpu"], devices), devices, resolve(DEFAULT_MODELS, Store(folder)))
+    models = resolve(DEFAULT_MODELS, Store(folder))
+    made = make_stack(choose_profiles(["cpu"], devices), devices, models, docker_gid=os.getgid())
     write_stack(made, folder)
     ports = _free_ports("PORT", "DOCUMENTS_PORT", "RAG_PORT", "DASHBOARD_PORT")
-    settings = [f"PARTAGE_IMAGE={IMAGE}", *(f"PARTAGE_{name}={port}" for name, port in ports.items())]
+    settings = [
+        f"PARTAGE_IMAGE={IMAGE}",
+        f"DOCKER_GID={os.getgid()}",
+        *(f"PARTAGE_{name}={port}" for name, port in ports.items()),
+    ]
     (folder / ".env").write_text("\n".join(settings) + "\n")
     subnet = f"10.{secrets.randbelow(100) + 100}.{secrets.randbelow(250)}"
     shutil.copytree(model_home, folder / "models")
-    (folder / "test.yaml").write_text(_override(folder, subnet))
+    (folder / "test.yaml").write_text(_override(folder, subnet, engine.socket))
     configuration = folder / "config" / "hub.yaml"
     configuration.write_text(
         configuration.read_text().replace("require_key: true", "require_key: false")
@@ -112,11 +117,13 @@ def stack(engine: DockerEngine, model_home: Path, tmp_path_factory: pytest.TempP
         engine.compose(*files, "down", "--volumes", "--timeout", "5", check=False)
 
 
-def _override(folder: Path, subnet: str) -> str:
+def _override(folder: Path, subnet: str, docker_socket: str) -> str:
     """The image is empty: the system is mounted. Checks are quicker than in production."""
     lines = ["services:"]
     for service in SERVICES:
-        volumes = system_mounts() + ([f"{folder}/models:/data"] if service == "hub" else [])
+        volumes = system_mounts()
+        if service == "hub":
+            volumes += [f"{folder}/models:/data", f"{docker_socket}:/var/run/docker.sock:ro"]
         lines += [f"  {service}:", "    healthcheck: {interval: 2s, start_period: 90s}"]
         lines += ["    volumes:", *(f"      - {volume}" for volume in volumes)]
     return "\n".join([*lines, "networks:", "  default:", f"    ipam: {{config: [{{subnet: {subnet}.0/24}}]}}"]) + "\n"
@@ -127,13 +134,17 @@ def test_the_models_are_there_for_a_client_with_a_key(stack: RunningStack):
     assert CHAT_MODEL in json.dumps(models)
 
 
-def test_containers_are_known_by_key_and_by_address_with_their_class(stack: RunningStack):
+def test_containers_are_known_by_key_by_address_and_by_label_with_their_class(stack: RunningStack):
     assert stack.say() in ("stop", "length")
     assert _in_container(stack, f"{stack.subnet}.{BATCH_ADDRESS}").startswith("200")
+    labels = ["partage.client=night-shift", "partage.class=batch", "partage.weight=0.25"]
+    assert _in_container(stack, f"{stack.subnet}.{BATCH_ADDRESS + 1}", labels).startswith("200")
     clients = {str(one["name"]): one for one in _clients(stack)}
     assert clients["chat"]["class"] == "interactive"
     assert clients["batch-job"]["class"] == "batch"
     assert clients["batch-job"]["weight"] == 0.5
+    assert clients["night-shift"]["class"] == "batch"
+    assert clients["night-shift"]["weight"] == 0.25
 
 
 def test_the_canary_asks_the_model_that_is_loaded(stack: RunningStack):
@@ -178,27 +189,40 @@ def test_a_hub_that_is_killed_comes_back_and_its_clients_carry_on(stack: Running
     assert stack.engine.inspect(stack.container("documents"), "{{.State.Status}}") == "running"
 
 
-def test_a_container_that_takes_more_than_its_memory_is_killed_and_the_hub_goes_on(stack: RunningStack):
+def test_a_container_that_takes_more_than_its_memory_is_killed_and_reported(stack: RunningStack):
     name = f"{stack.project}_greedy"
     code = "held = [bytearray(8 << 20) for _ in range(64)]"
     words = ["--memory", "96m", "--memory-swap", "96m", "--network", f"{stack.project}_default", *mounts()]
     try:
         stack.engine.docker("run", "--name", name, *words, "--entrypoint", _python(), IMAGE, "-c", code, check=False)
         assert stack.engine.inspect(name, "{{.State.OOMKilled}}") == "true"
+        deadline = time.monotonic() + 15
+        while not _is_reported_killed(stack, name):
+            assert time.monotonic() < deadline, stack.ask("/admin/machine", key="admin")["containers"]
+            time.sleep(0.5)
         assert stack.say() in ("stop", "length")
     finally:
         stack.engine.docker("rm", "--force", name, check=False)
 
 
-def _in_container(stack: RunningStack, address: str) -> str:
-    """A chat from a container at that address, without any key."""
+def _in_container(stack: RunningStack, address: str, labels: Sequence[str] = ()) -> str:
+    """A request from a container at that address, without any key; it waits until Docker has told the hub of it."""
     code = (
-        "import json, urllib.request as u;"
-        f"b = json.dumps({{'model': '{CHAT_MODEL}', 'prompt': 'Hi', 'stream': False, 'options': {{'num_predict': 2}}}}).encode();"
-        "print(u.urlopen(u.Request('http://hub:11434/api/generate', b, {'content-type': 'application/json'}), timeout=60).status)"
+        "import json, time, urllib.request as u; time.sleep(2);"
+        f"b = json.dumps({{'model': '{CHAT_MODEL}', 'prompt': 'Hi', 'stream': False, "
+        "'options': {'num_predict': 2}}).encode();"
+        "r = u.Request('http://hub:11434/api/generate', b, {'content-type': 'application/json'});"
+        "print(u.urlopen(r, timeout=60).status)"
     )
     words = ["--network", f"{stack.project}_default", "--ip", address, *mounts(), "--entrypoint", _python()]
+    words += [word for label in labels for word in ("--label", label)]
     return stack.engine.docker("run", "--rm", *words, IMAGE, "-c", code, timeout_s=120)
+
+
+def _is_reported_killed(stack: RunningStack, name: str) -> bool:
+    containers = stack.ask("/admin/machine", key="admin")["containers"]
+    assert isinstance(containers, list)
+    return any(one["name"] == name and one["oom_killed"] for one in containers if isinstance(one, dict))
 
 
 def _clients(stack: RunningStack) -> list[JsonObject]:

@@ -37,6 +37,8 @@ STACKS = {
     "cpu observability": "none",
     "multi-gpu mps observability": "2x24GiB",
 }
+SHIPPED = ("config/alerts.yml", "config/grafana/dashboards/partage.json")
+"""Copies of what watch/ ships: written, not kept in the example."""
 EXAMPLE = Path(__file__).parents[3] / "examples" / "rma"
 
 
@@ -93,6 +95,15 @@ def test_secrets_are_made_once_and_only_the_owner_reaches_them(tmp_path: Path):
     write_stack(stack, tmp_path)
     assert (tmp_path / "secrets" / "chat_key").read_text() == key
     assert not any(key.strip() in text for text in stack.files.values())
+
+
+def test_the_docker_socket_is_there_only_when_asked_for(tmp_path: Path):
+    devices = described_machine("none")
+    models = resolve(DEFAULT_MODELS, Store(tmp_path))
+    assert "docker.sock" not in "".join(make_stack(("cpu",), devices, models).files.values())
+    asked = make_stack(("cpu",), devices, models, docker_gid=123)
+    assert "/var/run/docker.sock:ro" in asked.files["compose.yaml"]
+    assert "DOCKER_GID=123" in asked.files[".env"]
 
 
 def test_check_tells_what_was_changed_by_hand(tmp_path: Path):
@@ -153,5 +164,6 @@ def test_the_example_is_what_the_command_writes(tmp_path: Path):
     devices = described_machine("1x12GiB")
     profiles = choose_profiles(["single-gpu", "observability"], devices)
     stack = make_stack(profiles, devices, resolve(DEFAULT_MODELS, Store(tmp_path)))
+    stack = Stack({name: text for name, text in stack.files.items() if name not in SHIPPED}, (), stack.plan)
     changed = [line for line in differences(stack, EXAMPLE) if line[:1] in "+-" and line[1:5] != "#   "]
     assert [line for line in changed if not line.startswith(("+++", "---"))] == []  # the estimator's figures may move
