@@ -1,4 +1,4 @@
-"""What one decide() costs in CPU time: 1,000 models, 200 clients, 10,000 requests queued, memory for a few dozen models.
+"""What one decide() costs in wall time (on a machine that is otherwise idle): 1,000 models, 200 clients, 10,000 requests queued, memory for a few dozen models.
 
 python bench/policy_cost.py [--queued 10000] [--steps 20000]
 """
@@ -46,9 +46,9 @@ class Town:
             )
 
     def tell(self, event: events.Event) -> None:
-        start_s = time.thread_time()
+        start_s = time.perf_counter()
         chosen = self.scheduler.decide(event, self.now_s)
-        self.costs_s.setdefault(type(event).__name__, []).append(time.thread_time() - start_s)
+        self.costs_s.setdefault(type(event).__name__, []).append(time.perf_counter() - start_s)
         for action in chosen:
             match action:
                 case actions.Serve(request=request):

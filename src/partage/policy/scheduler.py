@@ -243,8 +243,7 @@ class Scheduler:
         model = self.state.models.get(profile.model)
         if model is None:
             model = self.state.new_model(profile)
-        model.profile = profile
-        model.too_large_bytes = None
+        model.learn(profile)
         residency.refuse_outgrown(self.state, model)
         self._room_changed = model.pinned or model.queue.count > 0
 
@@ -256,7 +255,7 @@ class Scheduler:
         for waiting in model.queue.waiting():
             state.refuse(waiting.demand, "unknown_model", f"model '{name}' was deleted")
         model.forgotten = True
-        model.pinned = False
+        state.pin(model, pinned=False)
         residency.leave(state, model)
         del state.models[name]
         self._room_changed = True
@@ -265,7 +264,7 @@ class Scheduler:
         model = self.state.models.get(name)
         if model is None:
             return
-        model.pinned = pinned
+        self.state.pin(model, pinned=pinned)
         model.unloaded = False
         if model.resident is not None:
             self.state.schedule_expiry(model.resident)

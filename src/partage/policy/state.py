@@ -74,12 +74,19 @@ class ModelState:
     reuse: Reuse = field(default_factory=Reuse)
     failures: int = 0
     not_before_s: float = 0.0
+    least_bytes: int = 0
+    """Of its smallest placement."""
     too_large_bytes: int | None = None
     """A placement of this size ran out of memory; only smaller ones are tried."""
 
     @property
     def name(self) -> str:
         return self.profile.model
+
+    def learn(self, profile: ModelProfile) -> None:
+        self.profile = profile
+        self.too_large_bytes = None
+        self.least_bytes = min((one.total_bytes for one in profile.placements), default=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +107,7 @@ class State:
         self.accounts = Accounts()
         self.pressure = Pressure()
         self.models: dict[str, ModelState] = {}
+        self.pinned: dict[str, ModelState] = {}
         self.residents: dict[EngineId, Resident] = {}
         self.requests: dict[RequestId, Waiting] = {}
         """Queued or served."""
@@ -132,8 +140,16 @@ class State:
             Group(profile.model, Class.NORMAL, patience[1]),
             Group(profile.model, Class.BATCH, patience[2]),
         )
-        model = self.models[profile.model] = ModelState(profile, ModelQueue(groups), pinned=profile.pinned)
+        model = self.models[profile.model] = ModelState(profile, ModelQueue(groups))
+        self.pin(model, pinned=profile.pinned)
         return model
+
+    def pin(self, model: ModelState, *, pinned: bool) -> None:
+        model.pinned = pinned
+        if pinned:
+            self.pinned[model.name] = model
+        else:
+            self.pinned.pop(model.name, None)
 
     def enqueue(self, waiting: Waiting) -> None:
         model = self.models[waiting.demand.model]

@@ -56,8 +56,12 @@ def seek_room(state: State) -> None:
     if not state.unplaced:
         bring_back(state)
         return
-    waiting = list(islice(state.unplaced.values(), 8 * state.settings.candidates))
-    without = [model for model in waiting if not start_if_free(state, model)]
+    without: list[ModelState] = []
+    for model in list(islice(state.unplaced.values(), 4 * state.settings.candidates)):
+        room = sum(max(0, state.ledger.free_bytes(device)) for device in state.ledger.devices)
+        hopeless = model.resident is None and model.not_before_s <= state.now_s and model.least_bytes > room
+        if hopeless or not start_if_free(state, model):
+            without.append(model)
     if not without or _all_taken(state):
         return
     among = victims(state)
