@@ -15,6 +15,7 @@ GROUPS = {
     "models": ("pull", "ls", "show", "rm"),
     "engines": ("ps", "load", "unload"),
     "top": ("top",),
+    "doctor": ("doctor",),
     "documents": ("process",),
     "rag": ("ingest", "ask"),
     "simulate": ("simulate",),
