@@ -37,7 +37,8 @@ _FIRST_PAUSE_S = 0.25
 _SAVE_S = 0.5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
-Open: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Opened: TypeAlias = AbstractAsyncContextManager[aiohttp.ClientResponse]
+Open: TypeAlias = Callable[[Mapping[str, str]], Opened]
 """Asks for the file with these headers (Range)."""
 
 

@@ -24,9 +24,9 @@ log = logging.getLogger("partage.models")
 
 _DEEPEST = 4
 _MOST_FILES = 10_000
-_QUANTISATION = re.compile(r"[-._]((?:ud-)?(?:i?q\d\w*|f16|f32|bf16|fp16|fp32|mxfp4\w*|tq\d_\d))\Z", re.IGNORECASE)
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\Z")
-_PROJECTOR = re.compile(r"(?:\A|[-._])mmproj(?:[-._]|\Z)", re.IGNORECASE)
+QUANTISATION = re.compile(r"[-._]((?:ud-)?(?:i?q\d\w*|f16|f32|bf16|fp16|fp32|mxfp4\w*|tq\d_\d))\Z", re.IGNORECASE)
+SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\Z")
+PROJECTOR = re.compile(r"(?:\A|[-._])mmproj(?:[-._]|\Z)", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -138,10 +138,10 @@ def _models_of(files: Iterable[Path], say: Callable[[str], None]) -> list[_Found
     projectors: dict[Path, list[Path]] = {}
     weights: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
-        if _PROJECTOR.search(file.stem):
+        if PROJECTOR.search(file.stem):
             projectors.setdefault(file.parent, []).append(file)
         else:
-            shard = _SHARD.match(file.stem)
+            shard = SHARD.match(file.stem)
             weights.setdefault((file.parent, shard["stem"] if shard else file.stem), []).append(file)
     bases = {folder: {_name_parts(stem)[0] for at, stem in weights if at == folder} for folder in projectors}
     found: list[_Found] = []
@@ -158,10 +158,10 @@ def _models_of(files: Iterable[Path], say: Callable[[str], None]) -> list[_Found
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
     """The shards in order. Raises ModelFileError when one is missing."""
-    shard = _SHARD.match(paths[0].stem)
+    shard = SHARD.match(paths[0].stem)
     if shard is None:
         return (paths[0],)
-    numbers = sorted(int(match["number"]) for path in paths if (match := _SHARD.match(path.stem)))
+    numbers = sorted(int(match["number"]) for path in paths if (match := SHARD.match(path.stem)))
     count = int(shard["count"])
     if numbers != list(range(1, count + 1)):
         missing = sorted(set(range(1, count + 1)) - set(numbers))
@@ -171,7 +171,7 @@ def _whole(paths: list[Path]) -> tuple[Path, ...]:
 
 def _name_parts(stem: str) -> tuple[str, str]:
     """Model and tag."""
-    quantisation = _QUANTISATION.search(stem)
+    quantisation = QUANTISATION.search(stem)
     base = stem[: quantisation.start()] if quantisation else stem
     model = _NOT_IN_NAMES.sub("-", base.lower()).strip("-._")
     return model, quantisation[1].lower() if quantisation else DEFAULT_TAG
@@ -180,7 +180,7 @@ def _name_parts(stem: str) -> tuple[str, str]:
 def _projector_for(model: str, projectors: list[Path], *, alone: bool) -> Path | None:
     """The one that bears the model's name; any, where the folder holds no other model."""
     for path in projectors:
-        base = _name_parts(_PROJECTOR.sub("-", path.stem).strip("-._"))[0]
+        base = _name_parts(PROJECTOR.sub("-", path.stem).strip("-._"))[0]
         if base and base.strip("-._") in {model, ""}:
             return path
     return projectors[0] if alone and projectors else None

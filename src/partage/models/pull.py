@@ -22,6 +22,7 @@ from partage.errors import DigestMismatch, DiskFull, ModelFileError, ModelNotFou
 from partage.models import catalog, names
 from partage.models.children import child_process, failure, last_line, reason, wait_a_tick
 from partage.models.disk import check_space, disk_errors, disk_full, size_bytes
+from partage.models.hugging_face import is_on_the_hub, pull_from_hub
 from partage.models.names import Name
 from partage.models.package import Job
 from partage.models.partial import sweep, try_lock
@@ -48,6 +49,8 @@ async def pull(store: Store, name: str, reach: Reach = ANYWHERE) -> AsyncGenerat
 
 def _steps(store: Store, name: Name, reach: Reach) -> AsyncGenerator[PullProgress, None]:
     # 1.
+    if name.host and is_on_the_hub(name):
+        return pull_from_hub(store, name, reach)
     if name.host:
         return pull_from_registry(store, name, reach)
     # 2.

@@ -189,10 +189,11 @@ class Registry:
             authorization = self._authorization if url.origin() == self.base else ""
             sent = {**headers, **({"Authorization": authorization} if authorization else {})}
             response = await self._session.request(method, url, headers=sent, data=data, allow_redirects=False)
-            if response.status == 401 and url.origin() == self.base and not signed_in:
+            challenge = dict(_CHALLENGE.findall(response.headers.get("WWW-Authenticate", "")))
+            if response.status == 401 and url.origin() == self.base and "service" in challenge and not signed_in:
                 response.release()
                 signed_in = True
-                await self._sign_in(response.headers.get("WWW-Authenticate", ""), tried=authorization)
+                await self._sign_in(challenge, tried=authorization)
             elif response.status in _REDIRECTS and method in {"GET", "HEAD"}:
                 response.release()
                 url = self.redirected(url, response.headers.get("Location", ""))
@@ -208,15 +209,15 @@ class Registry:
             )
         return target
 
-    async def _sign_in(self, challenge: str, *, tried: str) -> None:
+    async def _sign_in(self, challenge: Mapping[str, str], *, tried: str) -> None:
         """Fetch a token as anybody gets it. Raises PullError."""
         async with self._signing_in:
             if self._authorization != tried:  # another stream has been here meanwhile
                 return
-            asked = dict(_CHALLENGE.findall(challenge))
+            asked = dict(challenge)
             realm = URL(asked.pop("realm", ""))
-            if not challenge.lower().startswith("bearer ") or not realm.host:
-                raise PullError(f"{self} is not open to everybody: it asks for a password, which cannot be given here")
+            if not realm.host:
+                raise PullError(f"{self} does not say where a token is to be had; it cannot be asked for its models")
             if realm.scheme != "https" and self.base.scheme == "https":
                 raise PullError(
                     f"{self.base.host} signs in at {realm.scheme}://{realm.host}, which is not secure; refused"
