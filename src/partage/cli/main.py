@@ -11,8 +11,10 @@ from partage import __version__
 
 GROUPS = {
     "services": ("up", "hub", "documents", "rag"),
+    "dashboard": ("dashboard",),
     "demo": ("demo",),
-    "models": ("pull", "ls", "show", "rm"),
+    "library": ("pull", "push", "create", "cp"),
+    "models": ("ls", "show", "rm"),
     "engines": ("ps", "load", "unload"),
     "top": ("top",),
     "doctor": ("doctor",),

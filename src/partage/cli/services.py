@@ -52,7 +52,7 @@ def hub_command(
     """Serve the Ollama and OpenAI APIs (port 11434) and own the memory."""
     from partage.serve.hub_service import run_hub  # noqa: PLC0415 each command pays for its own imports only
 
-    _serve("hub", run_hub, config, host=host, port=port, announce=announce, verbose=verbose)
+    serve_command("hub", run_hub, config, host=host, port=port, announce=announce, verbose=verbose)
 
 
 def documents_command(
@@ -65,7 +65,7 @@ def documents_command(
     """Serve the document processor (port 8101): pages and fields of PDF and images."""
     from partage.serve.services import run_documents  # noqa: PLC0415
 
-    _serve("documents", run_documents, config, host=host, port=port, announce=announce, verbose=verbose)
+    serve_command("documents", run_documents, config, host=host, port=port, announce=announce, verbose=verbose)
 
 
 def rag_command(
@@ -78,13 +78,13 @@ def rag_command(
     """Serve the RAG service (port 8102): documents in, answers with citations out."""
     from partage.serve.services import run_rag  # noqa: PLC0415
 
-    _serve("rag", run_rag, config, host=host, port=port, announce=announce, verbose=verbose)
+    serve_command("rag", run_rag, config, host=host, port=port, announce=announce, verbose=verbose)
 
 
 Run: TypeAlias = Callable[..., Coroutine[None, None, None]]
 
 
-def _serve(
+def serve_command(
     name: str, run: Run, file: Path | None, *, host: str | None, port: int | None, announce: bool, verbose: bool
 ) -> None:
     _log(verbose)

@@ -10,7 +10,7 @@ from partage.dashboard.status import Device, Gpu, Resident, Share, Status
 from partage.domain import JsonObject
 from partage.quantities import format_bytes
 
-PARTS = (("weights", "Weights"), ("kv", "KV cache"), ("compute", "Compute"), ("overhead", "Process"))
+PARTS = (("weights", "weights"), ("kv", "KV cache"), ("compute", "compute"), ("overhead", "process"))
 STATES = {"ready": "ready", "loading": "loading", "draining": "leaving soon", "stopping": "leaving", "paused": "paused"}
 
 

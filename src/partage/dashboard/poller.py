@@ -43,11 +43,8 @@ class Hub(Protocol):
 
 
 class Poller:
-    def __init__(
-        self, hub: Hub, clock: Clock, unix_s: Callable[[], float], *, watched: Callable[[], bool] = lambda: True
-    ) -> None:
-        """`watched`: whether a page is open."""
-        self._hub, self._clock, self._unix_s, self._watched = hub, clock, unix_s, watched
+    def __init__(self, hub: Hub, clock: Clock, unix_s: Callable[[], float]) -> None:
+        self._hub, self._clock, self._unix_s = hub, clock, unix_s
         self._rates = Rates()
         self._shades = Shades()
         self._models: Sequence[ModelInfo] = ()
@@ -56,6 +53,7 @@ class Poller:
         self._hurry = asyncio.Event()
         self.picture = Picture()
         self.listeners: list[Callable[[Picture], None]] = []
+        """One per open page."""
 
     def hurry(self) -> None:
         """Something was asked of the hub, or a page was opened: look now."""
@@ -66,7 +64,7 @@ class Poller:
         while True:
             await self.poll()
             try:
-                async with asyncio.timeout(EVERY_S if self._watched() else UNWATCHED_EVERY_S):
+                async with asyncio.timeout(EVERY_S if self.listeners else UNWATCHED_EVERY_S):
                     await self._hurry.wait()
             except TimeoutError:
                 pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import json
 import signal
 import socket
@@ -39,6 +40,13 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals to us: uvicorn raises them again when it is done, which would skip our own way out."""
 
@@ -60,6 +68,7 @@ async def serve(
     *,
     announce: bool = False,
     on_stop: Callable[[], None] | None = None,
+    websockets: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM; a second one does not wait for the answers under way.
 
@@ -70,7 +79,7 @@ async def serve(
             app,
             loop="none",
             http="httptools",
-            ws="none",
+            ws="websockets-sansio" if websockets else "none",
             lifespan="auto",
             access_log=False,
             log_config=None,

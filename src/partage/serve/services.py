@@ -1,9 +1,10 @@
-"""Runs the document and RAG services: customers of the hub, each a process of its own."""
+"""Runs the document and RAG services and the dashboard: customers of the hub, each a process of its own."""
 
 from __future__ import annotations
 
 from partage.config import Config
-from partage.serve.http import bind, serve
+from partage.errors import ConfigError
+from partage.serve.http import bind, is_loopback, serve
 
 
 def hub_url(config: Config) -> str:
@@ -14,6 +15,10 @@ def hub_url(config: Config) -> str:
 
 def documents_url(config: Config) -> str:
     return config.documents_url or f"http://{config.documents.host}:{config.documents.port}"
+
+
+def rag_url(config: Config) -> str:
+    return config.rag_url or f"http://{config.rag.host}:{config.rag.port}"
 
 
 def key_of(config: Config, name: str) -> str | None:
@@ -59,3 +64,22 @@ async def run_rag(config: Config, *, announce: bool = False) -> None:
         embed_timeout_s=config.rag.embed_timeout_s,
     )
     await serve(create_app(settings), listener, announce=announce)
+
+
+async def run_dashboard(config: Config, *, announce: bool = False) -> None:
+    """Serve until told to stop. Raises ConfigError."""
+    try:
+        from partage.dashboard.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the dashboard needs {error.name}: pip install 'partage[dashboard]'") from None
+    from partage.dashboard.settings import DashboardSettings  # noqa: PLC0415
+
+    listener = bind(config.dashboard.host, config.dashboard.port, "dashboard")
+    settings = DashboardSettings(
+        hub_url=hub_url(config),
+        documents_url=documents_url(config),
+        rag_url=rag_url(config),
+        api_key=key_of(config, "dashboard"),
+        loopback=is_loopback(config.dashboard.host),
+    )
+    await serve(create_app(settings), listener, announce=announce, websockets=True)

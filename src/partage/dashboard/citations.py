@@ -1,0 +1,60 @@
+"""An answer of the RAG service as it is drawn: its words with the marks of its citations, and each citation in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from partage.dashboard.numbers import seconds
+from partage.dashboard.services import Answered, Cited
+from partage.domain import JsonObject
+
+MARK = re.compile(r"\[(\d+)\]")
+AROUND = 300
+"""Letters of the page before and after what is cited."""
+
+
+def cited_answer(answered: Answered, pages: Mapping[tuple[str, int], str]) -> JsonObject:
+    """`pages`: (document id, page) -> its text, as far as it could be had."""
+    numbers = {cited.number for cited in answered.citations}
+    return {
+        "pieces": [*_pieces(answered.answer, numbers)],
+        "supported": answered.supported,
+        "degraded": answered.why_degraded if answered.degraded else "",
+        "told": _told(answered),
+        "citations": [_citation(cited, pages.get((cited.document_id, cited.page))) for cited in answered.citations],
+    }
+
+
+def _pieces(text: str, numbers: set[int]) -> Iterator[JsonObject]:
+    """The text, cut at each mark that has a citation."""
+    done = 0
+    for mark in MARK.finditer(text):
+        if int(mark[1]) in numbers:
+            yield {"text": text[done : mark.start()], "cite": None}
+            yield {"text": "", "cite": int(mark[1])}
+            done = mark.end()
+    yield {"text": text[done:], "cite": None}
+
+
+def _citation(cited: Cited, page: str | None) -> JsonObject:
+    begin, end = cited.span
+    if page is None or not 0 <= begin < end <= len(page):
+        before, marked, after = "", cited.text, ""
+    else:
+        before, marked, after = page[max(0, begin - AROUND) : begin], page[begin:end], page[end : end + AROUND]
+    return {
+        "number": cited.number,
+        "document": cited.document,
+        "page": cited.page,
+        "before": ("…" if begin > AROUND else "") + before,
+        "marked": marked,
+        "after": after + ("…" if page is not None and end + AROUND < len(page) else ""),
+    }
+
+
+def _told(answered: Answered) -> str:
+    parts = [f"by {answered.model}" if answered.model else "without a chat model"]
+    if "total_s" in answered.timings:
+        parts.append(f"in {seconds(answered.timings['total_s'])}")
+    return " ".join(parts)
