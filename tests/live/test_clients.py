@@ -387,3 +387,26 @@ def test_many_embeddings_of_real_width_arrive_whole(server: Server, their_openai
     answer = their_openai.embeddings.create(model="embedder", input=["x"] * 256)
     assert len(answer.data) == 256
     assert answer.data[-1].embedding == pytest.approx(vector, abs=1e-6)
+
+
+# ---- openai's responses ----------------------------------------------------------------------------------------
+
+
+def test_openai_responds(server: Server, their_openai: openai.OpenAI):
+    answer = their_openai.responses.create(model="chatty", input="one two", instructions="be kind")
+    assert (answer.output_text, answer.status) == ("one two", "completed")
+    tool: Any = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
+    server.hub.serve = scripted(Delta(thinking="hm"), Delta(text="so"), CALL, END)
+    with their_openai.responses.stream(model="chatty", input="how is Graz?", tools=[tool]) as stream:
+        types = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert types[0] == "response.created"
+    assert "response.output_text.delta" in types
+    assert [item.type for item in final.output] == ["reasoning", "message", "function_call"]
+    server.hub.serve = scripted(Delta(text='{"name":"Ada"}'), END)
+    assert their_openai.responses.parse(model="chatty", input="who?", text_format=Person).output_parsed == Person(
+        name="Ada"
+    )
+    server.hub.serve = scripted(Delta(text="we"), EngineCrashed("it ended"))
+    with pytest.raises(openai.APIError, match="it ended"):
+        list(their_openai.responses.create(model="chatty", input="x", stream=True))

@@ -26,6 +26,7 @@ from partage.api.ollama_models import OllamaModelsApi
 from partage.api.openai import OpenAIApi
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.problems import Dialect, dialect_of, headers_of
+from partage.api.responses import ResponsesApi
 from partage.api.watching import WatchApi, WatchPort
 from partage.errors import MethodNotAllowed, NotFound, PartageError
 from partage.http_status import status_of
@@ -39,6 +40,7 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
     library = OllamaLibraryApi(hub, settings)
     openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
+    responses = ResponsesApi(hub, settings)
     ids = RequestIds()
 
     def route(method: str, path: str, handler: Handler, *, needs_key: bool = True) -> Route:
@@ -50,6 +52,7 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
         route("POST", "/api/chat", ollama.chat),
         route("POST", "/v1/chat/completions", openai.chat),
         route("POST", "/v1/messages", anthropic.messages),
+        route("POST", "/v1/responses", responses.respond),
         route("POST", "/v1/messages/count_tokens", anthropic.count_tokens),
         route("POST", "/api/generate", ollama.generate),
         route("POST", "/api/embed", ollama.embed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from array import array
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
@@ -203,17 +204,19 @@ def _usage(usage: Usage) -> UsageOut:
 
 
 def _logprobs(logprobs: tuple[TokenLogprob, ...]) -> LogprobsOut:
-    return LogprobsOut(
-        [
-            LogprobOut(
-                one.token,
-                one.logprob,
-                one.bytes_ or tuple(one.token.encode()),
-                [TopLogprobOut(token, value, tuple(token.encode())) for token, value in one.top],
-            )
-            for one in logprobs
-        ]
-    )
+    return LogprobsOut(logprobs_out(logprobs))
+
+
+def logprobs_out(logprobs: Iterable[TokenLogprob]) -> list[LogprobOut]:
+    return [
+        LogprobOut(
+            one.token,
+            one.logprob,
+            one.bytes_ or tuple(one.token.encode()),
+            [TopLogprobOut(token, value, tuple(token.encode())) for token, value in one.top],
+        )
+        for one in logprobs
+    ]
 
 
 def _text_logprobs(logprobs: tuple[TokenLogprob, ...], offset: int) -> TextLogprobsOut:

@@ -100,7 +100,20 @@ ANTHROPIC = Dialect(
 )
 
 
+def _response_frame(error: PartageError) -> bytes:
+    """Both as the API has it, and with the `error` that OpenAI's own clients raise for."""
+    field = error.field if isinstance(error, InvalidRequest) else None
+    problem: JsonObject = {"message": error.message, "type": _openai_type(error), "param": field, "code": _code(error)}
+    event: JsonObject = {**problem, "type": "error", "error": problem}
+    return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+
+
+RESPONSES = Dialect("responses", _openai_body, _response_frame)
+
+
 def dialect_of(path: str) -> Dialect:
+    if path == "/v1/responses":
+        return RESPONSES
     if path.startswith("/v1/messages"):
         return ANTHROPIC
     return OPENAI if path.startswith("/v1/") else OLLAMA
