@@ -107,6 +107,7 @@ class Watch:
         reading = self.sampler.latest
         load = reading.load
         return {
+            "version": self._version,
             "gpu_error": reading.survey.error if not reading.survey.no_library else None,
             "driver_version": reading.survey.driver_version,
             "cuda_version": reading.survey.cuda_version,

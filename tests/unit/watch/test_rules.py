@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +151,8 @@ def test_a_defective_rule_silences_only_itself():
     defective = Rule(name="broken", severity="warning", check=broken)
     alerts = Alerts([defective, *rules_of(LIMITS)], LIMITS, lambda: 0.0)
     assert changes(alerts, replace(HEALTHY, xids=((990.0, "GPU-0", 79),))) == [("gpu_error", False)]
+
+
+def test_the_document_names_every_alert():
+    text = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(FAULTS)

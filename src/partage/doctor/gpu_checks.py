@@ -1,0 +1,225 @@
+"""Is there a GPU, may we use it, is it whole, and who else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from partage.doctor.finding import Finding
+from partage.doctor.machine import Machine
+from partage.quantities import format_bytes
+
+OLDEST_DRIVER = 525
+"""The first that runs CUDA 12."""
+WORTH_NAMING_SHARE = 0.02
+
+
+def driver(machine: Machine) -> Iterator[Finding]:
+    if machine.pci_gpus and not machine.driver_loaded:
+        yield Finding(
+            severity="error",
+            looked_at="the PCI bus and /proc/driver/nvidia",
+            found=f"{len(machine.pci_gpus)} NVIDIA GPU(s) at {', '.join(machine.pci_gpus)}, and no driver in the kernel",
+            why="No GPU detected: every model runs on the CPU",
+            mend="sudo modprobe nvidia || sudo apt install nvidia-driver && sudo reboot",
+        )
+
+
+def nvml(machine: Machine) -> Iterator[Finding]:
+    if not machine.driver_loaded or not machine.survey.no_library:
+        return
+    if machine.in_container:
+        shown = machine.environment.get("NVIDIA_DRIVER_CAPABILITIES", "unset")
+        yield Finding(
+            severity="error",
+            looked_at="libnvidia-ml.so.1 and NVIDIA_DRIVER_CAPABILITIES",
+            found=f"the container has no NVML; NVIDIA_DRIVER_CAPABILITIES is {shown}",
+            why="without the `utility` capability nothing can say how full the GPU is, and it is taken for absent",
+            mend="environment: [NVIDIA_DRIVER_CAPABILITIES=compute,utility]   # in the service, then `docker compose up -d`",
+        )
+    else:
+        yield Finding(
+            severity="error",
+            looked_at="libnvidia-ml.so.1",
+            found="the kernel has the driver, but its library is not there",
+            why="kernel and user part of the driver do not belong together: nothing can use the GPU",
+            mend="sudo apt install --reinstall nvidia-utils-$(cut -d' ' -f9 /proc/driver/nvidia/version | cut -d. -f1)",
+        )
+
+
+def device_access(machine: Machine) -> Iterator[Finding]:
+    if machine.refused_nodes:
+        yield Finding(
+            severity="error",
+            looked_at="opening " + ", ".join(machine.refused_nodes),
+            found="not permitted" + (", although the container was given them" if machine.in_container else ""),
+            why="No GPU detected: systemd took the devices away when it was reloaded (systemctl daemon-reload), and models "
+            "fall back to the CPU without a word"
+            if machine.in_container
+            else "No GPU detected: this user may not use the GPU",
+            mend="docker restart $(hostname)   # from the host; for good see the check cgroup_driver"
+            if machine.in_container
+            else "sudo usermod -aG video,render $USER   # then log in again",
+        )
+    elif machine.survey.error and not machine.survey.no_library:
+        yield Finding(
+            severity="error",
+            looked_at="NVML",
+            found=f'NVML says "{machine.survey.error}"',
+            why="No GPU detected: the driver failed, or the device was taken away while this ran",
+            mend="docker restart $(hostname)   # from the host"
+            if machine.in_container
+            else "sudo dmesg | grep -iE 'nvrm|xid' | tail   # a mismatch after an upgrade is mended by a reboot",
+        )
+
+
+def container_gpu(machine: Machine) -> Iterator[Finding]:
+    if machine.in_container and machine.driver_loaded and not machine.device_nodes:
+        yield Finding(
+            severity="error",
+            looked_at="/dev/nvidia* in this container",
+            found="the host has an NVIDIA driver, but this container was given no GPU",
+            why="No GPU detected: every model runs on the CPU",
+            mend="docker run --gpus all ...   # or in compose: deploy.resources.reservations.devices with "
+            "driver: nvidia, count: all, capabilities: [gpu]",
+        )
+
+
+def visible_devices(machine: Machine) -> Iterator[Finding]:
+    """An index counts what the process sees: in a container the one GPU it was given is 0, whatever it is outside."""
+    shown = machine.environment.get("CUDA_VISIBLE_DEVICES")
+    if shown is None or not machine.survey.gpus:
+        return
+    uuids, count = [gpu.uuid for gpu in machine.survey.gpus], len(machine.survey.gpus)
+    wrong = [
+        one
+        for one in map(str.strip, shown.split(","))
+        if not (one.isdigit() and int(one) < count) and not (one and any(uuid.startswith(one) for uuid in uuids))
+    ]
+    if wrong:
+        yield Finding(
+            severity="error",
+            looked_at="CUDA_VISIBLE_DEVICES and the GPUs that are here",
+            found=f"CUDA_VISIBLE_DEVICES={shown or repr('')}, but there are {count}: 0 to {count - 1}",
+            why="CUDA sees nothing from the first wrong entry on: No GPU detected. A container counts its own GPUs from 0",
+            mend="unset CUDA_VISIBLE_DEVICES   # and choose with `devices: [{gpu: UUID}]` in partage.yaml",
+        )
+
+
+def engine_build(machine: Machine) -> Iterator[Finding]:
+    if not machine.survey.gpus:
+        return
+    if machine.llama_server is None:
+        found = "there is a GPU, but no llama-server on the PATH: the built-in llama.cpp runs on the CPU"
+    elif machine.llama_server_devices is not None and "CUDA" not in machine.llama_server_devices:
+        found = f"{machine.llama_server} was built without CUDA: it lists no CUDA device"
+    else:
+        return
+    yield Finding(
+        severity="error",
+        looked_at="llama-server on the PATH, and `llama-server --list-devices`",
+        found=found,
+        why="Poor performance: every model runs on the CPU, ten times slower and more",
+        mend="cmake -B b -DGGML_CUDA=ON && cmake --build b --target llama-server -j   # in llama.cpp; then put it on the PATH",
+    )
+
+
+def driver_age(machine: Machine) -> Iterator[Finding]:
+    version = machine.survey.driver_version
+    major = (version or "").split(".")[0]
+    if major.isdigit() and int(major) < OLDEST_DRIVER:
+        yield Finding(
+            severity="warning",
+            looked_at="the driver's version",
+            found=f"driver {version}; CUDA 12 needs {OLDEST_DRIVER} or newer",
+            why="engines built for CUDA 12 do not start",
+            mend="sudo apt install nvidia-driver && sudo reboot",
+        )
+
+
+def compute_mode(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        if gpu.compute_mode not in (None, "default"):
+            yield Finding(
+                severity="error",
+                looked_at=f"compute mode of GPU {gpu.index}",
+                found=f"it is {gpu.compute_mode}",
+                why="each model is a process of its own: the second one gets `CUDA error: all CUDA-capable devices are busy`",
+                mend=f"sudo nvidia-smi -i {gpu.index} -c DEFAULT",
+            )
+
+
+def mig(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        if gpu.mig:
+            yield Finding(
+                severity="warning",
+                looked_at=f"MIG mode of GPU {gpu.index}",
+                found="it is on",
+                why="CUDA uses one instance per process only, and the ledger counts the whole GPU: CUDA out of memory "
+                "although there seems to be room",
+                mend=f"sudo nvidia-smi -i {gpu.index} -mig 0   # or give the hub's container one instance, and its size as "
+                "devices[].memory",
+            )
+
+
+def mps(machine: Machine) -> Iterator[Finding]:
+    if machine.mps_daemon and machine.has_gpu:
+        yield Finding(
+            severity="warning",
+            looked_at="the processes",
+            found="the MPS daemon is running",
+            why="one process that faults takes all its neighbours with it, and memory is not shown per process",
+            mend="echo quit | sudo nvidia-cuda-mps-control",
+        )
+
+
+def persistence(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        if gpu.persistence is False:
+            yield Finding(
+                severity="hint",
+                looked_at=f"persistence mode of GPU {gpu.index}",
+                found="it is off",
+                why="the driver shuts the GPU down when its last user leaves: the next load takes seconds longer",
+                mend="sudo systemctl enable --now nvidia-persistenced || sudo nvidia-smi -pm 1",
+            )
+
+
+def other_programs(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        others = [one for one in machine.owners.get(gpu.uuid, ()) if one.kind in ("container", "stranger")]
+        held = sum(one.used_bytes or 0 for one in others)
+        if held <= WORTH_NAMING_SHARE * gpu.total_bytes:
+            continue
+        most = max(others, key=lambda one: one.used_bytes or 0)
+        yield Finding(
+            severity="warning",
+            looked_at=f"the processes on GPU {gpu.index}",
+            found=f"programs that are not ours hold {format_bytes(held)} of {format_bytes(gpu.total_bytes)}: "
+            + ", ".join(f"{one.name} (pid {one.pid}) {format_bytes(one.used_bytes or 0)}" for one in others[:4]),
+            why="CUDA out of memory, or Poor performance with multiple containers: each takes what it finds, and none waits",
+            mend="let it call the hub instead (OLLAMA_HOST=http://HUB:11434), or stop it: "
+            + (f"docker stop {most.name}" if most.kind == "container" else f"kill {most.pid}"),
+        )
+
+
+def health(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        if gpu.ecc_uncorrected:
+            yield Finding(
+                severity="error",
+                looked_at=f"ECC counters of GPU {gpu.index}",
+                found=f"{gpu.ecc_uncorrected} uncorrected memory errors since the driver was loaded",
+                why="engines crash or answer wrongly",
+                mend=f"nvidia-smi -i {gpu.index} -q -d ECC,ROW_REMAPPER   # pending rows are mended by a reset; else replace it",
+            )
+        slowed = [reason for reason in gpu.throttles or () if reason != "power cap"]
+        if slowed:
+            yield Finding(
+                severity="warning",
+                looked_at=f"clocks of GPU {gpu.index}",
+                found=f"slowed down: {', '.join(slowed)}"
+                + (f", at {gpu.temperature_c} °C" if gpu.temperature_c is not None else ""),
+                why="Poor performance: it cannot cool or feed itself",
+                mend=f"nvidia-smi -i {gpu.index} -q -d TEMPERATURE,POWER,PERFORMANCE   # then fans, dust, air, power cables",
+            )
