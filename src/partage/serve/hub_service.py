@@ -48,7 +48,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
         hub = build_hub(config, workshop.shelves, journal, watch.observers)
 
         app = create_app(Desk(hub, workshop), api_settings(config), watch)
-        async with hub.running(), watch_devices(hub), watching(hub, watch):
+        async with hub.running(), watching(hub, watch), watch_devices(hub, gpus=watch.sampler.gpus):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
 
