@@ -17,15 +17,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for registry_process.py: importlib mode knows no neighbours
 
-from registry_process import Tap, gguf_of, push_blob, push_model, put_manifest, running_registry, tapped
+from registry_process import Tap, environment, gguf_of, push_blob, push_model, put_manifest, running_registry, tapped
 
 from partage.errors import DigestMismatch, DiskFull, ModelFileError, NotFound, PullError, Unsupported
 from partage.models import blobs
+from partage.models.names import parse
 from partage.models.progress import PullProgress
 from partage.models.pull import pull
 from partage.models.push import push
 from partage.models.registry import Reach
 from partage.models.store import About, Store
+from partage.models.variants import variants_of
 
 pytestmark = pytest.mark.live
 
@@ -334,3 +336,39 @@ async def test_what_the_registry_has_is_not_sent_again(
         sent = [step async for step in pushing if step.digest == store.get("me/large").digest]
     assert [step.completed_bytes for step in sent] == [0, len(weights)]
     assert tags_of(registry, "me/large") == ["latest"]
+
+
+async def test_the_variants_of_a_name_are_those_of_the_same_model(registry: str, tmp_path: Path):
+    eight, four, other = (
+        gguf_of(tmp_path / f"{seed}.gguf", size, seed=seed).read_bytes()
+        for seed, size in ((1, 64_000), (2, 32_000), (3, 96_000))
+    )
+    tags = {"latest": four, "3b": four, "3b-chat-q4_0": four, "3b-chat-q8_0": eight, "3b-text-q8_0": other}
+    for tag, data in tags.items():
+        push_model(registry, f"library/many:{tag}", [("model", data)])
+    found = await variants_of(parse("many"), Reach(registry=registry))
+    assert [(variant.name, variant.quantisation, variant.size_bytes) for variant in found] == [
+        ("many:3b-chat-q8_0", "Q8_0", len(eight)),
+        ("many:3b-chat-q4_0", "Q4_0", len(four)),
+    ]
+    anatomies = [variant.anatomy for variant in found]
+    assert all(anatomy is not None and anatomy.layers == 1 for anatomy in anatomies)
+
+
+def test_pull_fit_takes_the_best_that_fits_beside_what_is_configured_and_says_why(registry: str, tmp_path: Path):
+    for name, size in (("q8_0", 48 << 20), ("q4_0", 24 << 20)):
+        push_model(registry, f"library/fits:{name}", [("model", gguf_of(tmp_path / name, size).read_bytes())])
+    push_model(registry, "library/fits:latest", [("model", (tmp_path / "q4_0").read_bytes())])
+    home = tmp_path / "home"
+    Store(home).add_file("other", gguf_of(tmp_path / "other.gguf", 4096))
+    config = tmp_path / "partage.yaml"
+    config.write_text(
+        f"registry: {registry}\ndevices: [{{host: true, memory: 64GiB}}]\nmodels: {{other: {{slots: 1}}}}"
+    )
+    command = [sys.executable, "-m", "partage", "pull", "fits", "--fit"]
+    variables = environment(PARTAGE_HOME=str(home), PARTAGE_CONFIG=str(config))
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=True)
+    assert "room beside other:latest: host" in done.stderr
+    assert "chosen: fits:q8_0, the best that fits" in done.stderr
+    assert done.stdout.splitlines()[-1] == "fits:q8_0 is ready"
+    assert {model.name for model in Store(home).list()} >= {"fits:q8_0", "other:latest"}

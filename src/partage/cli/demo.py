@@ -11,7 +11,7 @@ import typer
 import uvloop
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from partage.cli.models import show_pull
+from partage.cli.library import show_steps
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import Config, load_config
 from partage.demo.outcome import DemoResult
@@ -53,7 +53,7 @@ async def _demo(config: Config, keep: Path | None, *, quiet: bool) -> DemoResult
     store = Store(config.home)
     for name in MODELS:
         if not store.exists(name):
-            await show_pull(pull(store, name), name, as_json=False)
+            await show_steps(pull(store, name), f"{name} is ready", as_json=False)
     async with running_stack(config.home, ephemeral_ports=True, log_to_files=True) as stack:
         endpoints = Endpoints(
             hub_url=stack.urls["hub"],

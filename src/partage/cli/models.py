@@ -1,30 +1,27 @@
-"""The commands on models: pull, ls, show, rm."""
+"""The commands on the models of this machine: ls, show, rm."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from partage.config import home_dir
+from partage.config import load_config
 from partage.domain import JsonObject, JsonValue, Model
 from partage.errors import PartageError
 from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
-from partage.models.progress import PullProgress
-from partage.models.pull import pull
-from partage.models.store import Manifest, Store
+from partage.models.shelves import Shelves
+from partage.models.store import Manifest
+from partage.serve.shop import shelves_of
 
 Home: TypeAlias = Annotated[
     Path | None, typer.Option("--home", help="Where models are kept. Default: $PARTAGE_HOME, else ~/.partage.")
@@ -34,26 +31,15 @@ Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name, as in sm
 
 
 def register(app: typer.Typer) -> None:
-    app.command("pull")(pull_command)
     app.command("ls")(list_command)
     app.command("show")(show_command)
     app.command("rm")(remove_command)
 
 
-def pull_command(
-    names: Annotated[list[str], typer.Argument(help="Models to fetch.")], home: Home = None, as_json: Json = False
-) -> None:
-    """Fetch models. What has arrived when it is stopped is used by the next pull."""
-    store = _store(home)
-    with _errors():
-        for name in names:
-            asyncio.run(show_pull(pull(store, name), name, as_json=as_json))
-
-
 def list_command(home: Home = None, as_json: Json = False) -> None:
     """List the models on this machine."""
     with _errors():
-        models = _store(home).list()
+        models = _shelves(home).list()
     if as_json:
         _print_json([_summary(model) for model in models])
         return
@@ -82,9 +68,10 @@ def show_command(
     ] = False,
 ) -> None:
     """Show what a model is: anatomy, origin, licence, template."""
-    store = _store(home)
     with _errors():
-        model, manifest = store.get(name), store.manifest(name)
+        shelves = _shelves(home)
+        model = shelves.get(name)
+        manifest = shelves.store.manifest(name) if shelves.store.exists(name) else None
         if as_json:
             _print_json(_details(model, manifest, verbose=verbose))
             return
@@ -103,56 +90,11 @@ def show_command(
 
 def remove_command(names: Annotated[list[str], typer.Argument(help="Models to remove.")], home: Home = None) -> None:
     """Remove models. Files that another name shares stay."""
-    store = _store(home)
     with _errors():
+        shelves = _shelves(home)
         for name in names:
-            store.remove(name)
+            shelves.remove(name)
             print(f"removed {name}")
-
-
-async def show_pull(steps: AsyncGenerator[PullProgress, None], name: str, *, as_json: bool) -> None:
-    async with aclosing(steps):
-        if as_json:
-            async for step in steps:
-                _print_line(
-                    {
-                        "status": step.status,
-                        "digest": step.digest,
-                        "total": step.total_bytes,
-                        "completed": step.completed_bytes,
-                    }
-                )
-            _print_line({"status": "success"})
-        elif sys.stdout.isatty():
-            await _show_bars(steps)
-            print(f"{name} is ready")
-        else:
-            told = ""
-            async for step in steps:
-                if step.status != told:
-                    told = step.status
-                    print(told, flush=True)
-            print(f"{name} is ready")
-
-
-async def _show_bars(steps: AsyncGenerator[PullProgress, None]) -> None:
-    """One bar per status, in the order they come."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console()) as progress:
-        bars: dict[str, TaskID] = {}
-        last: TaskID | None = None
-        async for step in steps:
-            if step.status not in bars:
-                _fill(progress, last)
-                bars[step.status] = progress.add_task(step.status, total=step.total_bytes)
-            last = bars[step.status]
-            progress.update(last, completed=step.completed_bytes or 0)
-        _fill(progress, last)
-
-
-def _fill(progress: Progress, bar: TaskID | None) -> None:
-    if bar is not None:
-        progress.update(bar, total=(total := progress.tasks[bar].total or 1), completed=total)
 
 
 @contextlib.contextmanager
@@ -165,8 +107,8 @@ def _errors() -> Generator[None]:
         raise typer.Exit(1) from error
 
 
-def _store(home: Path | None) -> Store:
-    return Store(home or home_dir())
+def _shelves(home: Path | None) -> Shelves:
+    return shelves_of(load_config(), home=home)
 
 
 def _console() -> Console:
@@ -187,8 +129,8 @@ def _summary(model: Model) -> JsonObject:
     }
 
 
-def _details(model: Model, manifest: Manifest, *, verbose: bool) -> JsonObject:
-    anatomy, made_from = model.anatomy, manifest.about.made_from
+def _details(model: Model, manifest: Manifest | None, *, verbose: bool) -> JsonObject:
+    anatomy, made_from = model.anatomy, manifest.about.made_from if manifest else None
     details: JsonObject = {
         **_summary(model),
         "path": model.path,
@@ -218,8 +160,8 @@ def _details(model: Model, manifest: Manifest, *, verbose: bool) -> JsonObject:
     return details
 
 
-def _rows(model: Model, manifest: Manifest) -> list[tuple[str, str]]:
-    anatomy, made_from = model.anatomy, manifest.about.made_from
+def _rows(model: Model, manifest: Manifest | None) -> list[tuple[str, str]]:
+    anatomy, made_from = model.anatomy, manifest.about.made_from if manifest else None
     heads = f"{_span(anatomy.heads)} ({_span(anatomy.heads_kv)} for keys and values), {anatomy.key_length} wide"
     return [
         ("name", model.name),
@@ -266,7 +208,3 @@ def _ago(moment: str) -> str:
 
 def _print_json(value: JsonValue) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_line(value: JsonObject) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)

@@ -198,6 +198,17 @@ def knows(name: str) -> bool:
     return name in _BY_NAME
 
 
+def quantisation(entry: Entry) -> str:
+    """The type its weights end in, as far as it is known before."""
+    match entry.preparation:
+        case Requantise(to=to) | ConvertBert(to=to):
+            return to
+        case AsIs(member=member):
+            return member.removesuffix(".gguf").rpartition(".")[2]
+        case _:
+            assert_never(entry.preparation)
+
+
 def nobody_has(name: str) -> str:
     known = ", ".join(entry.names[0] for entry in ENTRIES)
     return f"nobody is known to have {name!r}; models that can be pulled without a registry: {known}"

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+import aiohttp
 import msgspec
 from yarl import URL
 
@@ -93,12 +94,9 @@ def is_on_the_hub(name: Name) -> bool:
 
 async def pull_from_hub(store: Store, name: Name, reach: Reach) -> AsyncGenerator[PullProgress, None]:
     """Raises NotFound, PullError (and its kinds), Unsupported, ModelFileError, StoreError."""
-    from huggingface_hub import constants, get_token  # noqa: PLC0415
-
     yield PullProgress("pulling manifest")
     async with open_session() as session:
-        endpoint = URL(constants.ENDPOINT)
-        server = Registry(session, endpoint.origin(), f"{name.namespace}/{name.model}", token=get_token() or "")
+        endpoint, server = server_for(session, name)
         repository = await look_up(server, endpoint)
         choice = choose(repository.files, name.tag, str(name))
         source = f"{PREFIX}/{repository.id}@{repository.revision[:12]}/{choice.weights.path}"
@@ -109,6 +107,14 @@ async def pull_from_hub(store: Store, name: Name, reach: Reach) -> AsyncGenerato
         async with aclosing(take(store, str(name), wanted, about, streams=reach.streams)) as steps:
             async for step in steps:
                 yield step
+
+
+def server_for(session: aiohttp.ClientSession, name: Name) -> tuple[URL, Registry]:
+    """Where the Hub is, and who asks it: $HF_ENDPOINT, `hf auth login`."""
+    from huggingface_hub import constants, get_token  # noqa: PLC0415
+
+    endpoint = URL(constants.ENDPOINT)
+    return endpoint, Registry(session, endpoint.origin(), f"{name.namespace}/{name.model}", token=get_token() or "")
 
 
 async def look_up(server: Registry, endpoint: URL) -> Repository:
@@ -132,11 +138,15 @@ async def look_up(server: Registry, endpoint: URL) -> Repository:
     )
 
 
+def whole_weights(files: Sequence[HubFile]) -> list[HubFile]:
+    return [file for file in files if not PROJECTOR.search(_stem(file.path)) and not SHARD.match(_stem(file.path))]
+
+
 def choose(files: Sequence[HubFile], tag: str, what: str) -> Choice:
     """The weights by their quantisation, and a projector if there is one. Raises NotFound, Unsupported, PullError."""
     projectors = [file for file in files if PROJECTOR.search(_stem(file.path))]
     weights = [file for file in files if file not in projectors]
-    whole = [file for file in weights if not SHARD.match(_stem(file.path))]
+    whole = whole_weights(files)
     if not weights:
         raise NotFound(f"{what}: the repository holds no GGUF weights; look for one with GGUF in its name")
     by_type = {file.quantisation: file for file in reversed(whole)}

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from partage.errors import ModelNotFound
-from partage.models import uploads
+from partage.models import names, uploads
 from partage.models.alongside import wait_thread
 from partage.models.create import Recipe, create
 from partage.models.progress import PullProgress
@@ -15,6 +15,7 @@ from partage.models.pull import pull
 from partage.models.push import push
 from partage.models.registry import ANYWHERE, Reach
 from partage.models.shelves import Shelves
+from partage.models.variants import Variant, variants_of
 
 
 class Workshop:
@@ -25,6 +26,10 @@ class Workshop:
     def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
         """Raises what models.pull.pull() raises."""
         return pull(self.shelves.store, name, self._reaching(insecure=insecure))
+
+    async def variants(self, name: str, *, insecure: bool = False) -> list[Variant]:
+        """The quantisations in which a model can be had, the largest first. Raises NotFound, PullError."""
+        return await variants_of(names.parse(name), self._reaching(insecure=insecure))
 
     def push(self, name: str, *, insecure: bool = False) -> AsyncGenerator[PullProgress, None]:
         """Raises what models.push.push() raises."""

@@ -74,25 +74,11 @@ def build_hub(
     config: Config, store: ModelStore, journal: Journal | None = None, observers: Sequence[Observer] = ()
 ) -> Hub:
     """Raises ConfigError."""
-    devices = discover(
-        [
-            DeviceWish(gpu=wish.gpu, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes, cores=wish.cores)
-            for wish in config.devices
-        ],
-        visible=config.visible_gpus,
-    )
-    launcher = find_launcher(config)
-    if launcher is None and any(device.kind == "cuda" for device in devices):
-        log.warning(
-            "this machine has a GPU, but the built-in llama.cpp runs on the CPU only: put a CUDA llama-server on the "
-            "PATH; until then models are placed in host memory"
-        )
-        devices = [device for device in devices if device.kind != "cuda"]
-    host = next(device for device in devices if device.kind == "host")
+    devices, launcher = devices_of(config)
     return Hub(
         scheduler=Scheduler(PolicySettings(keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue)),
         library=Library(store, _remotes(config)),
-        profiles=Profiles(devices, config.hub, config.models, default_threads=max(1, host.cores // 2)),
+        profiles=profiles_of(config, devices),
         clients=Clients(
             {
                 name: KnownClient(client=entry.client(name), key=entry.key, address=entry.address)
@@ -107,6 +93,30 @@ def build_hub(
         journal=journal,
         observers=observers,
     )
+
+
+def devices_of(config: Config) -> tuple[list[Device], str | None]:
+    """Where models may be placed, and the llama-server that serves them, if one does. Raises ConfigError."""
+    devices = discover(
+        [
+            DeviceWish(gpu=wish.gpu, memory_bytes=wish.memory_bytes, reserve_bytes=wish.reserve_bytes, cores=wish.cores)
+            for wish in config.devices
+        ],
+        visible=config.visible_gpus,
+    )
+    launcher = find_launcher(config)
+    if launcher is None and any(device.kind == "cuda" for device in devices):
+        log.warning(
+            "this machine has a GPU, but the built-in llama.cpp runs on the CPU only: put a CUDA llama-server on the "
+            "PATH; until then models are placed in host memory"
+        )
+        devices = [device for device in devices if device.kind != "cuda"]
+    return devices, launcher
+
+
+def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:
+    host = next(device for device in devices if device.kind == "host")
+    return Profiles(devices, config.hub, config.models, default_threads=max(1, host.cores // 2))
 
 
 class EngineMaker:
@@ -170,6 +180,7 @@ def api_settings(config: Config) -> ApiSettings:
         loopback=_is_loopback(config.hub.host),
         allowed_hosts=config.hub.hosts,
         allowed_origins=config.hub.origins,
+        fetch_images=config.hub.fetch_images,
         max_body_bytes=config.hub.max_body_bytes,
     )
 

@@ -17,13 +17,16 @@ from partage.models.workshop import Workshop
 
 def workshop_of(config: Config, *, home: Path | None = None) -> Workshop:
     """`home`: another store than the configured one."""
+    return Workshop(shelves_of(config, home=home), Reach(registry=config.registry, streams=config.transfer_streams))
+
+
+def shelves_of(config: Config, *, home: Path | None = None) -> Shelves:
     shelves: list[Shelf] = []
     if config.ollama_models is not None:
         shelves.append(OllamaDirectory(config.ollama_models, _host(config.registry)))
     if config.models_dir is not None:
         shelves.append(GgufDirectory(config.models_dir))
-    reach = Reach(registry=config.registry, streams=config.transfer_streams)
-    return Workshop(Shelves(Store(home or config.home), shelves), reach)
+    return Shelves(Store(home or config.home), shelves)
 
 
 def _host(registry: str) -> str:

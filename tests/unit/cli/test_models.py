@@ -9,11 +9,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from partage.cli import library
 from partage.cli.models import register
 from partage.models.store import About, Store
 
 app = typer.Typer()
 register(app)
+library.register(app)
 
 
 @pytest.fixture
@@ -83,3 +85,27 @@ def test_our_errors_end_with_status_1_and_a_message_and_no_traceback(store: Stor
 def test_wrong_usage_ends_with_status_2(store: Store):
     assert run(store, "pull").exit_code == 2
     assert run(store, "ls", "--nonsense").exit_code == 2
+
+
+def test_create_makes_a_model_of_a_modelfile_and_cp_gives_it_a_second_name(store: Store, tmp_path: Path):
+    file = tmp_path / "Modelfile"
+    file.write_text("FROM ./tiny.gguf\nSYSTEM Be kind.\nPARAMETER seed 7\n")
+    created = run(store, "create", "kind", "-f", str(file))
+    assert (created.exit_code, created.stdout.splitlines()[-1]) == (0, "kind is ready")
+    assert run(store, "cp", "kind", "me/second:1").stdout == "copied kind to me/second:1\n"
+    model = store.get("me/second:1")
+    assert (model.system, model.parameters) == ("Be kind.", {"seed": 7})
+
+
+def test_create_from_a_model_needs_no_modelfile(store: Store):
+    assert run(store, "create", "same", "--from", "tiny").exit_code == 0
+    assert store.get("same").digest == store.get("tiny").digest
+    both = run(store, "create", "x", "--from", "tiny", "-f", "Modelfile")
+    assert (both.exit_code, both.stderr) == (1, "partage: give --from or --file, not both\n")
+
+
+def test_a_name_without_a_registry_is_told_how_to_get_one(store: Store):
+    result = run(store, "pull", "llama3.2")
+    assert result.exit_code == 1
+    assert "PARTAGE_REGISTRY=HOST" in result.stderr
+    assert "HOST/library/llama3.2:latest" in result.stderr
