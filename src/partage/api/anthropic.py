@@ -10,6 +10,7 @@ from partage.api.anthropic_wire import (
     MessagesIn,
     messages_of,
     option_fields,
+    pictures_of,
     think_of,
     tool_choice_of,
     tools_of,
@@ -18,6 +19,7 @@ from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s
 from partage.api.exchange import Exchange
 from partage.api.options import OPENAI_DEFAULTS, Options, options_of
+from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort, Ticket
 from partage.api.streaming import stream_answer, whole_answer
 from partage.domain import ChatWork, CountWork, Model, Sampling, Work
@@ -36,6 +38,8 @@ class AnthropicApi:
         if asked.max_tokens is None:
             raise InvalidRequest("max_tokens is required", field="max_tokens")
         model = self._hub.model(asked.model)
+        if self._settings.fetch_images:
+            await fill_in(exchange, pictures_of(asked))
         options = options_of(model, asked.options, OPENAI_DEFAULTS, fields=option_fields(asked))
         ticket = self._admit(exchange, asked, model, _chat_work(asked, model, options.sampling), options)
         frames = AnthropicFrames(exchange.id, asked.model)

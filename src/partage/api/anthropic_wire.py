@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from partage.errors import InvalidRequest, Unsupported
 class Source(msgspec.Struct):
     type: str
     data: bytes = b""
+    url: str = ""
 
 
 class Block(msgspec.Struct):
@@ -140,8 +143,20 @@ def _messages(asked: MessageIn, field: str) -> list[Message]:
 
 def _image(block: Block, field: str) -> Image:
     if block.source is None or block.source.type != "base64":
-        raise Unsupported(f"{field}: pictures are not fetched; send them as base64")
+        raise Unsupported(f"{field}: send pictures as base64; URLs are fetched where hub.fetch_images allows it")
     return image_of(block.source.data, f"{field}.source.data")
+
+
+def pictures_of(asked: MessagesIn) -> Iterator[tuple[str, Callable[[Image], None]]]:
+    """The URL of each picture, and how to put the picture itself in its place."""
+    for message in asked.messages:
+        for block in message.content if isinstance(message.content, list) else ():
+            if block.source is not None and block.source.type == "url":
+                yield block.source.url, partial(_put, block.source)
+
+
+def _put(source: Source, image: Image) -> None:
+    source.type, source.data = "base64", image.data
 
 
 def _text(content: str | list[Block], field: str) -> str:

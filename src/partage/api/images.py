@@ -25,11 +25,18 @@ def image_of(data: bytes, field: str) -> Image:
     raise InvalidRequest(f"{field}: this is no PNG, JPEG, WebP, GIF or BMP picture", field=field)
 
 
+def url_of_image(image: Image) -> str:
+    return f"data:{image.media_type};base64,{binascii.b2a_base64(image.data, newline=False).decode()}"
+
+
 def image_of_url(url: str, field: str) -> Image:
     """The picture in a data: URL. Raises Unsupported for every other kind, InvalidRequest for a broken one."""
     if not url.startswith("data:"):
         scheme = url.partition(":")[0][:20]
-        raise Unsupported(f"{field}: {scheme} URLs are not fetched; send the picture as a data: URL")
+        raise Unsupported(
+            f"{field}: {scheme} URLs are not fetched; send the picture as a data: URL (http and https are, where "
+            "hub.fetch_images allows it)"
+        )
     head, comma, payload = url.partition(",")
     if not comma or not head.endswith(";base64"):
         raise InvalidRequest(f'{field}: expected "data:image/...;base64,..."', field=field)

@@ -19,9 +19,11 @@ from partage.api.openai_wire import (
     inputs_of,
     messages_of,
     option_fields,
+    pictures_of,
     texts_of,
 )
 from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logprobs_of
+from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import stream_answer, whole_answer
 from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, Model, Work
@@ -42,6 +44,8 @@ class OpenAIApi:
         if asked.functions:
             raise Unsupported("functions: this was replaced by tools; send tools")
         model = self._hub.model(asked.model)
+        if self._settings.fetch_images:
+            await fill_in(exchange, pictures_of(asked.messages))
         logprobs = top_logprobs_of(wanted=asked.logprobs, top=asked.top_logprobs)
         options = options_of(
             model,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from partage.api.admission import opened_by
-from partage.api.images import image_of_url
+from partage.api.images import image_of_url, url_of_image
 from partage.domain import Image, Message, Model, OutputFormat, ToolCall
 from partage.errors import InvalidRequest, Unsupported
 
@@ -174,6 +176,19 @@ def _content(content: str | list[ContentPart] | None, field: str) -> tuple[str, 
             case _:
                 raise Unsupported(f'{where}: "{part.type[:40]}" is not supported; send text or image_url parts')
     return "\n".join(texts), tuple(images)
+
+
+def pictures_of(asked: list[MessageIn]) -> Iterator[tuple[str, Callable[[Image], None]]]:
+    """The URL of each picture, and how to put the picture itself in its place."""
+    for message in asked:
+        for part in message.content if isinstance(message.content, list) else ():
+            if part.image_url is not None:
+                url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+                yield url, partial(_put, part)
+
+
+def _put(part: ContentPart, image: Image) -> None:
+    part.image_url = url_of_image(image)
 
 
 def format_of(asked: ResponseFormat | None) -> OutputFormat:

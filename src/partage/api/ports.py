@@ -97,6 +97,8 @@ class ApiSettings:
     """Host names let in besides the local ones."""
     allowed_origins: tuple[str, ...] = ()
     """Web origins let in besides the local ones; `*` matches any text (OLLAMA_ORIGINS)."""
+    fetch_images: bool = False
+    """Fetch pictures that requests name by http(s) URL, from public addresses (api/pictures.py)."""
     max_body_bytes: int = 100 * 1024**2
     silence_s: float = 10.0
     """A stream that has been silent so long sends its headers, or a keep-alive."""

@@ -9,6 +9,7 @@ from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s
 from partage.api.exchange import Exchange
 from partage.api.options import OPENAI_DEFAULTS, options_of, top_logprobs_of
+from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.responses_answers import ResponsesFrames
 from partage.api.responses_wire import (
@@ -17,6 +18,7 @@ from partage.api.responses_wire import (
     format_of,
     messages_of,
     option_fields,
+    pictures_of,
     refuse_state,
     tool_choice_of,
     tools_of,
@@ -36,6 +38,8 @@ class ResponsesApi:
         asked = decode(_responses, await exchange.read_body())
         refuse_state(asked)
         model = self._hub.model(asked.model)
+        if self._settings.fetch_images:
+            await fill_in(exchange, pictures_of(asked))
         logprobs = top_logprobs_of(wanted=LOGPROBS in (asked.include or ()), top=asked.top_logprobs)
         options = options_of(model, asked.options, OPENAI_DEFAULTS, fields=option_fields(asked), logprobs=logprobs)
         effort = asked.reasoning.effort if asked.reasoning else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from partage.api.images import image_of_url
+from partage.api.images import image_of_url, url_of_image
 from partage.api.openai_wire import ROLES
 from partage.domain import Image, JsonObject, JsonValue, Message, Model, OutputFormat, ToolCall
 from partage.errors import InvalidRequest, Unsupported
@@ -166,6 +168,19 @@ def _content(content: str | list[Part], field: str) -> tuple[str, tuple[Image, .
             case _:
                 raise Unsupported(f'{where}: "{part.type[:40]}" is not supported; send input_text or input_image parts')
     return "\n".join(texts), tuple(images)
+
+
+def pictures_of(asked: ResponsesIn) -> Iterator[tuple[str, Callable[[Image], None]]]:
+    """The URL of each picture, and how to put the picture itself in its place."""
+    for item in asked.input if isinstance(asked.input, list) else ():
+        for content in (item.content, item.output):
+            for part in content if isinstance(content, list) else ():
+                if part.image_url is not None:
+                    yield part.image_url, partial(_put, part)
+
+
+def _put(part: Part, image: Image) -> None:
+    part.image_url = url_of_image(image)
 
 
 def tools_of(asked: list[Tool] | None) -> tuple[JsonObject, ...]:

@@ -166,7 +166,7 @@ async def test_everything_asked_for_reaches_the_hub(http: httpx.AsyncClient, hub
         ({"messages": [{"role": "system", "content": "x"}]}, 'messages[0].role: "system" is none of user, assistant'),
         ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, 'messages[0].content[0]: "document" blocks'),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url"}}]}]},
-         "messages[0].content[0]: pictures are not fetched"),
+         "messages[0].content[0]: send pictures as base64"),
         ({"tools": [{"type": "web_search_1", "name": "web_search"}]}, 'tools: "web_search" runs on Anthropic\'s servers'),
         ({"tool_choice": {"type": "maybe"}}, 'tool_choice.type: "maybe" is none of auto, any, tool, none'),
     ],

@@ -1,0 +1,126 @@
+"""Pictures that requests name by http(s) URL: fetched where that is allowed, from public addresses only.
+
+A hub that fetches what strangers name is a way into the network it stands in. So every address is checked where the
+connection is made (a name may mean another one a moment later), redirects are followed by hand and checked alike, and
+size, type and time are bounded.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from partage.api.exchange import Exchange
+from partage.api.images import image_of
+from partage.api.streaming import while_present
+from partage.domain import Image
+from partage.errors import InvalidRequest, PartageError
+
+LARGEST_BYTES = 20 << 20
+MOST_PICTURES = 16
+MOST_REDIRECTS = 3
+TIMEOUT_S = 15.0
+
+Wanted: TypeAlias = Iterable[tuple[str, Callable[[Image], None]]]
+"""A URL, and what to do with its picture."""
+
+
+async def fill_in(exchange: Exchange, wanted: Wanted) -> None:
+    """Fetch the pictures that a request names, as long as its client is there. Raises InvalidRequest, ClientLeft."""
+    places = [(url, put) for url, put in wanted if url.startswith(("http://", "https://"))]
+    if places:
+        async with while_present(exchange):
+            found = await fetch(url for url, _ in places)
+        for url, put in places:
+            put(found[url])
+
+
+def is_public(address: str) -> bool:
+    """Whether it is an address of the open network, and not this machine, its neighbours or a way to them."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return is_public(str(found.ipv4_mapped))
+        if found.sixtofour is not None or found.teredo is not None or found in NAT64:
+            return False
+    return found.is_global and not found.is_multicast
+
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Allowed: TypeAlias = Callable[[str], bool]
+
+
+class _Resolver(AbstractResolver):
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        if not found or not all(self._allowed(one["host"]) for one in found):
+            raise InvalidRequest("not a public address")
+        return found
+
+    async def close(self) -> None:
+        await self._system.close()
+
+
+async def fetch(urls: Iterable[str], *, allowed: Allowed = is_public) -> Mapping[str, Image]:
+    """Raises InvalidRequest naming the URL."""
+    wanted = sorted(set(urls))
+    if len(wanted) > MOST_PICTURES:
+        raise InvalidRequest(f"{len(wanted)} pictures to fetch; at most {MOST_PICTURES} in one request")
+    connector = aiohttp.TCPConnector(resolver=_Resolver(allowed), use_dns_cache=False, force_close=True, limit=4)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
+        return {url: image_of(await _fetched(session, url, allowed), url[:80]) for url in wanted}
+
+
+async def _fetched(session: aiohttp.ClientSession, url: str, allowed: Allowed) -> bytes:
+    where = url
+    try:
+        for _ in range(1 + MOST_REDIRECTS):
+            _check(where, allowed)
+            async with session.get(where, allow_redirects=False) as answer:
+                if answer.status not in {301, 302, 303, 307, 308}:
+                    return await _body(answer)
+                where = urljoin(where, answer.headers.get("Location", ""))
+    except PartageError as error:
+        raise InvalidRequest(f"{url[:80]}: {error.message}") from None
+    except (OSError, ValueError, aiohttp.ClientError) as error:  # TimeoutError is an OSError
+        raise InvalidRequest(f"{url[:80]} cannot be fetched: {error or type(error).__name__}") from None
+    raise InvalidRequest(f"{url[:80]}: more than {MOST_REDIRECTS} redirects")
+
+
+def _check(url: str, allowed: Allowed) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise InvalidRequest("only plain http and https URLs are fetched")
+    try:
+        ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return  # a name; the resolver looks at what it means
+    if not allowed(parts.hostname):
+        raise InvalidRequest("not a public address")
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    if answer.status != 200:
+        raise InvalidRequest(f"the server answered {answer.status}")
+    if not answer.content_type.startswith("image/") and answer.content_type != "application/octet-stream":
+        raise InvalidRequest(f"this is {answer.content_type[:40]}, not a picture")
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > LARGEST_BYTES:
+            raise InvalidRequest(f"larger than {LARGEST_BYTES >> 20} MiB")
+    return bytes(body)
