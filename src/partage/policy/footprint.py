@@ -173,13 +173,19 @@ def compute_bytes(anatomy: Anatomy, settings: LaunchSettings) -> int:
         )
     heads = max(anatomy.heads, default=0)
     heads_kv = max(anatomy.heads_kv, default=0)
+    if not heads_kv:
+        mask = 0  # no layer attends
     attention = (
         4
         * batch
         * (3 * width + 3 * heads * anatomy.key_length + heads_kv * (anatomy.key_length + anatomy.value_length))
     )
     scores = 0 if settings.flash_attention else 4 * batch * cells * heads
-    feed_forward = 4 * batch * (5 * width + 3 * _feed_forward(anatomy))
+    inner = number(anatomy, "ssm.inner_size")
+    if inner:  # the scan holds its projections for each token, and a copy of every slot's state
+        feed_forward = 4 * batch * 5 * (width + inner) + settings.slots * recurrent_state_bytes(anatomy, 0)
+    else:
+        feed_forward = 4 * batch * (5 * width + 3 * _feed_forward(anatomy))
     return max(attention + scores, feed_forward) + mask
 
 

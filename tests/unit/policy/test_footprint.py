@@ -79,3 +79,17 @@ def test_a_projector_costs_its_weights_and_the_scratch_of_a_picture() -> None:
 def test_experts_that_sleep_need_no_scratch() -> None:
     experts = llama(architecture="qwen3moe", metadata={"expert_used_count": 8, "expert_feed_forward_length": 768})
     assert estimate(experts, SETTINGS).compute_bytes < estimate(llama(), SETTINGS).compute_bytes
+
+
+def test_compute_of_a_recurrent_model_is_what_llama_cpp_logs() -> None:
+    """8 layers of width 1024, inner size 2048: 15.30 MiB at a batch of 256 with two slots."""
+    mamba = llama(
+        architecture="mamba",
+        width=1024,
+        heads=0,
+        heads_kv=0,
+        feed_forward=0,
+        metadata={"ssm.inner_size": 2048, "ssm.state_size": 16, "ssm.conv_kernel": 4},
+    )
+    settings = replace(SETTINGS, context_tokens=8192, slots=2, batch_tokens=256, micro_batch_tokens=256)
+    assert abs(estimate(mamba, settings).compute_bytes / MIB - 15.30) < 0.05
