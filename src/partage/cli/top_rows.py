@@ -43,7 +43,7 @@ class Picture:
 
 TABS: Mapping[str, tuple[str, ...]] = {
     "models": ("MODEL", "STATE", "ON", "LEDGER", "MEASURED", "BUSY", "PIN"),
-    "clients": ("CLIENT", "CLASS", "WAITS", "SERVED", "DONE", "REFUSED", "WAIT p95", "TTFT p95", "TOK/s"),
+    "clients": ("CLIENT", "CLASS", "WAITS", "BUSY", "DONE", "REFUSED", "WAIT p95", "TTFT p95", "TOK/s"),
     "queue": ("MODEL", "POS", "CLIENT", "CLASS", "WAITED", "PREDICTED"),
     "alerts": ("SEVERITY", "ALERT", "ABOUT", "WHAT"),
     "containers": ("CONTAINER", "STATE", "MEMORY", "LIMIT", "CORES", "RESTARTS"),
