@@ -120,7 +120,7 @@ class Tab:
             async with asyncio.timeout(within_s):
                 while True:
                     try:
-                        value = await self.run(f"!!({script})")
+                        value = await self.run(f"(({script}) instanceof Node) || ({script})")
                     except RuntimeError:
                         value = None  # while a page is being replaced there is nothing to ask
                     if value:
@@ -183,7 +183,9 @@ async def chromium(profile: Path) -> AsyncGenerator[Browser]:
             session.ws_connect(address, max_msg_size=0) as socket,
         ):
             browser = Browser(socket)
-            listening = asyncio.get_running_loop().create_task(browser.listen())  # no group: it would wrap what a test says
+            listening = asyncio.get_running_loop().create_task(
+                browser.listen()
+            )  # no group: it would wrap what a test says
             try:
                 yield browser
             finally:

@@ -38,19 +38,25 @@ def _pieces(text: str, numbers: set[int]) -> Iterator[JsonObject]:
 
 
 def _citation(cited: Cited, page: str | None) -> JsonObject:
-    begin, end = cited.span
-    if page is None or not 0 <= begin < end <= len(page):
-        before, marked, after = "", cited.text, ""
-    else:
-        before, marked, after = page[max(0, begin - AROUND) : begin], page[begin:end], page[end : end + AROUND]
+    before, marked, after = _in_place(cited, page or "")
     return {
         "number": cited.number,
         "document": cited.document,
         "page": cited.page,
-        "before": ("…" if begin > AROUND else "") + before,
+        "before": before,
         "marked": marked,
-        "after": after + ("…" if page is not None and end + AROUND < len(page) else ""),
+        "after": after,
     }
+
+
+def _in_place(cited: Cited, page: str) -> tuple[str, str, str]:
+    """What stands before it, itself, what stands after it; alone where the page is another than was cited."""
+    begin, end = cited.span
+    if not 0 <= begin < end <= len(page):
+        return "", cited.text, ""
+    first, last = max(0, begin - AROUND), min(len(page), end + AROUND)
+    before = ("…" if first > 0 else "") + page[first:begin]
+    return before, page[begin:end], page[end:last] + ("…" if last < len(page) else "")
 
 
 def _told(answered: Answered) -> str:

@@ -27,7 +27,7 @@ QUALITY = 82
 TIMEOUT_S = 30.0
 CPU_S = 20
 MEMORY_BYTES = 2 << 30
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 
 
 async def page_images(content: bytes, turns: Sequence[int]) -> list[str]:

@@ -97,8 +97,9 @@ def button(text: str, act: Callable[..., object] | None = None, classes: str = "
 
 async def confirmed(question: str, consequence: str, verb: str) -> bool:
     """Ask in a dialog; Escape and a click beside it mean no."""
-    with ui.dialog() as dialog, tag("div", classes="card").props("role=alertdialog aria-labelledby=question"):
-        tag("h2", question).props("id=question")
+    with ui.dialog() as dialog, tag("div", classes="card"):
+        dialog.props["aria-label"] = question
+        tag("h2", question)
         tag("p", consequence)
         with tag("div", classes="acts"):
             button("Cancel", dialog.close).props("autofocus")
