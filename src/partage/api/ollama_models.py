@@ -55,6 +55,8 @@ class OllamaModelsApi:
             "capabilities": capabilities_of(model),
             "modified_at": model.modified_at,
         }
+        if model.messages:
+            body["messages"] = [{"role": message.role, "content": message.content} for message in model.messages]
         if model.projector is not None:
             body["projector_info"] = dict(model.projector.metadata)
         if asked.verbose:
@@ -168,4 +170,5 @@ def _modelfile(model: Model) -> str:
     if model.system:
         lines.append(f'SYSTEM """{model.system}"""')
     lines += [f"PARAMETER {name} {value}" for name, value in _parameters(model)]
+    lines += [f'MESSAGE {message.role} """{message.content}"""' for message in model.messages]
     return "\n".join(lines) + "\n"

@@ -9,8 +9,9 @@ import pytest
 
 from partage.api.fake_hub import CHATTY, FakeHub, fake_model
 from partage.api.ollama_models import parameter_size
-from partage.domain import Capability
+from partage.domain import Capability, Message
 from partage.errors import DigestMismatch
+from partage.models.modelfile import parse
 from partage.models.progress import PullProgress
 
 
@@ -84,6 +85,16 @@ async def test_show_tells_what_is_known(http: httpx.AsyncClient, hub: FakeHub):
     assert shown["model_info"]["general.parameter_count"] == 134_522_880
     assert (shown["details"], shown["capabilities"]) == (DETAILS, ["completion"])
     assert "tensors" not in shown
+
+
+async def test_what_show_writes_is_a_modelfile_that_create_reads(http: httpx.AsyncClient, hub: FakeHub):
+    messages = (Message(role="user", content="hi\nthere"), Message(role="assistant", content='say "ho"'))
+    hub.add(replace(CHATTY, name="said:latest", messages=messages, system="Be\nkind.", parameters={"stop": ["a b"]}))
+    shown = (await http.post("/api/show", json={"model": "said"})).json()
+    assert shown["messages"][0] == {"role": "user", "content": "hi\nthere"}
+    read = parse(shown["modelfile"])
+    assert read.messages == (("user", "hi\nthere"), ("assistant", 'say "ho"'))
+    assert (read.system, read.parameters) == ("Be\nkind.", {"stop": ["a b"]})
 
 
 async def test_show_verbose_lists_the_tensors(http: httpx.AsyncClient):
