@@ -1,4 +1,4 @@
-"""Chat templates: Ollama's Go templates, those without a loop, as Jinja (docs/decisions/012-templates.md).
+"""Chat templates: Ollama's Go templates, those without a loop, as Jinja (docs/decisions/015-chat-templates.md).
 
 Ollama runs such a template once per turn with .System, .Prompt and .Response, and cuts the last turn off at .Response.
 """
