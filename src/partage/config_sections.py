@@ -109,6 +109,8 @@ class HubConfig(
     journal_bytes: int = 64 << 20
     docker: str | None = "/var/run/docker.sock"
     """Where Docker is asked (read only) which container calls; null: never."""
+    traces: str | None = None
+    """An OTLP/HTTP address that gets a trace per request: "http://collector:4318/v1/traces"."""
 
 
 class DocumentsConfig(Section, frozen=True, rename={"timeout_s": "timeout", "max_file_bytes": "max_file"}):
@@ -140,9 +142,10 @@ class RemoteConfig(Section, frozen=True):
     kind: Literal["ollama", "openai"]
     url: str
     models: tuple[str, ...] | None = None
-    """None: those that the server lists (`kind: ollama` only)."""
+    """None: those that the server lists."""
     key: str | None = None
     key_env: str | None = None
+    key_file: str | None = None
     slots: int = 4
 
 

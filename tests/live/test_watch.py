@@ -94,9 +94,9 @@ def webhook() -> Generator[tuple[str, list[dict[str, object]], threading.Event]]
 
 def test_a_hub_is_counted_watched_and_examined(tmp_path: Path, model_home: Path):
     home = tmp_path / "home"
-    with webhook() as (address, got, told):
+    with webhook() as (address, got, told), webhook() as (collector, traces, traced):
         # A disk is never more than wholly free: this alert is certain.
-        config = f"alerts: {{webhook: '{address}', disk_free: 100%}}\nclients: {{me: {{key: planted-key-1, class: batch}}}}\n"
+        config = f"hub: {{traces: '{collector}'}}\nalerts: {{webhook: '{address}', disk_free: 100%}}\nclients: {{me: {{key: planted-key-1, class: batch}}}}\n"
         with running_hub(home, model_home, config=config) as hub:
             embed(hub)
             seen = metrics(hub)
@@ -110,6 +110,9 @@ def test_a_hub_is_counted_watched_and_examined(tmp_path: Path, model_home: Path)
             standing = httpx.get(f"{hub.url}/admin/alerts").json()["standing"]
             assert [one["rule"] for one in standing] == ["disk"]
             assert httpx.get(f"{hub.url}/admin/machine").json()["host"]["total_bytes"] > 0
+
+            assert traced.wait(20)
+            assert "resourceSpans" in traces[0]
 
             bundle = tmp_path / "bundle.tar.gz"
             examined = doctor(hub, home, "--json", "--bundle", str(bundle))

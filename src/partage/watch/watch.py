@@ -25,6 +25,7 @@ from partage.watch.readings import Machine, Names
 from partage.watch.rules import rules_of
 from partage.watch.sampler import Sample, Sampler
 from partage.watch.timeline import Timeline
+from partage.watch.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,12 @@ class Watch:
         self._learn: Callable[[Mapping[str, Client]], None] = lambda _: None
         self.metrics = Metrics(self._known)
         self.timeline = Timeline()
-        self.observers = (self.metrics, self.timeline)
+        self._traces = (
+            Traces(config.hub.traces, version, lambda: unix_s() - clock.now_s()) if config.hub.traces else None
+        )
+        self.observers: tuple[Metrics | Timeline | Traces, ...] = (self.metrics, self.timeline)
+        if self._traces is not None:
+            self.observers += (self._traces,)
         self.alerts = Alerts(rules_of(config.alerts), config.alerts, unix_s)
         self.docker = DockerWatch(config.hub.docker, clock, self._containers_changed)
         self.history = History(config.home / "history.sqlite", unix_s)
@@ -79,6 +85,8 @@ class Watch:
         self.alerts.history.extend(self.history.past_alerts())
         self.sampler.listeners = [self.history.take, self._look]
         self._notifier.start()
+        if self._traces is not None:
+            self._traces.start()
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.history.running())
@@ -87,6 +95,8 @@ class Watch:
                 yield
         finally:
             self._notifier.stop()
+            if self._traces is not None:
+                self._traces.stop()
             self._machine.close()
 
     # ---- what the API answers --------------------------------------------------------------------------------------
