@@ -23,6 +23,7 @@ from partage.config import load_config
 from partage.domain import JsonObject
 from partage.hub.desk import Desk
 from partage.hub.hub import Hub
+from partage.hub.library import Library
 from partage.models.pull import pull
 from partage.models.store import Store
 from partage.serve.http import bind, serve
@@ -106,7 +107,7 @@ def _engines(hub: Hub) -> Route:
 async def _serve() -> None:
     config = load_config()
     workshop = workshop_of(config)
-    hub = build_hub(config, workshop.shelves)
+    hub = build_hub(config, Library(workshop.shelves, {}))
     app = create_app(Desk(hub, workshop), api_settings(config))
     app.router.routes.append(_engines(hub))
     async with hub.running():

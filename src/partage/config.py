@@ -29,6 +29,7 @@ from partage.quantities import parse_bytes, parse_duration_s, parse_share
 MAX_FILE_BYTES = 1 << 20
 
 T = TypeVar("T")
+Keyed = TypeVar("Keyed", ClientConfig, RemoteConfig)
 UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_s": parse_duration_s, "_share": parse_share}
 
 
@@ -155,10 +156,15 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
         devices=devices,
         models={name: _convert(entry, ModelConfig, f"models.{name}") for name, entry in file.models.items()},
         clients={
-            name: _with_key(name, _convert(entry, ClientConfig, f"clients.{name}"), environ)
+            name: _checked(
+                name, _with_key(f"clients.{name}", _convert(entry, ClientConfig, f"clients.{name}"), environ)
+            )
             for name, entry in file.clients.items()
         },
-        remotes={name: _convert(entry, RemoteConfig, f"remotes.{name}") for name, entry in file.remotes.items()},
+        remotes={
+            name: _with_key(f"remotes.{name}", _convert(entry, RemoteConfig, f"remotes.{name}"), environ)
+            for name, entry in file.remotes.items()
+        },
         alerts=_convert(file.alerts, AlertsConfig, "alerts"),
         registry=file.registry or "",
         ollama_models=_directory(file.ollama_models),
@@ -198,19 +204,23 @@ def _streams(text: str | None) -> int:
     return int(text)
 
 
-def _with_key(name: str, entry: ClientConfig, environ: Mapping[str, str]) -> ClientConfig:
+def _checked(name: str, entry: ClientConfig) -> ClientConfig:
     if entry.weight <= 0:
         raise ConfigError(f"clients.{name}.weight must be greater than 0")
+    return entry
+
+
+def _with_key(where: str, entry: Keyed, environ: Mapping[str, str]) -> Keyed:
     if entry.key_env is not None:
         key = environ.get(entry.key_env)
         if not key:
-            raise ConfigError(f"clients.{name}.key_env: the environment has no {entry.key_env}")
+            raise ConfigError(f"{where}.key_env: the environment has no {entry.key_env}")
         return msgspec.structs.replace(entry, key=key)
     if entry.key_file is not None:
         try:
             return msgspec.structs.replace(entry, key=Path(entry.key_file).read_text(encoding="utf-8").strip())
         except OSError as error:
-            raise ConfigError(f"clients.{name}.key_file: {entry.key_file} cannot be read: {error.strerror}") from None
+            raise ConfigError(f"{where}.key_file: {entry.key_file} cannot be read: {error.strerror}") from None
     return entry
 
 

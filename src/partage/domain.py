@@ -99,6 +99,8 @@ class Remote:
     kind: Literal["ollama", "openai"]
     url: str
     slots: int
+    model: str = ""
+    """Its name over there; empty: the same as here."""
     key: str = field(default="", repr=False)
 
 

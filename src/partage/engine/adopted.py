@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from partage.clock import Clock, SystemClock
 from partage.domain import Output, Work
@@ -13,6 +14,19 @@ from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
 from partage.engine.spec import RemoteSpec
 from partage.errors import EngineStartFailed, PartageError
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a model takes over there; 0 where that is not known."""
+
+    size_bytes: int = 0
+    device_bytes: int = 0
+    """Of them, on GPUs."""
+
+    @property
+    def whole(self) -> int:
+        return self.device_bytes or self.size_bytes
 
 
 class Adopted(ABC):
@@ -23,6 +37,7 @@ class Adopted(ABC):
         self.clock = clock or SystemClock()
         headers = {"Authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
         self.connection = Connection(spec.base_url, headers=headers, idle_timeout_s=spec.idle_timeout_s)
+        self._leaving = False
         self._left = asyncio.Event()
 
     async def start(self) -> Loaded:
@@ -31,26 +46,29 @@ class Adopted(ABC):
         try:
             async with asyncio.timeout(self.spec.start_timeout_s):
                 await self.connection.open()
-                size = await self.load()
+                held = await self.load()
         except TimeoutError as error:
             await self.connection.close()
             raise EngineStartFailed(f"{where} was not ready after {self.spec.start_timeout_s:g} s") from error
         except PartageError as error:
             await self.connection.close()
             raise EngineStartFailed(f"{where}: {error}") from error
-        if self._left.is_set():
+        if self._leaving:
             raise EngineStartFailed(f"{where} was left while it started")
         return Loaded(
             load_s=self.clock.now_s() - began_s,
-            measured_bytes=((self.spec.device, size),) if self.spec.device and size else (),
+            measured_bytes=((self.spec.device, held.whole),) if self.spec.device and held.size_bytes else (),
+            elsewhere_bytes=0 if self.spec.device else held.size_bytes,
+            elsewhere_device_bytes=0 if self.spec.device else held.device_bytes,
             context_tokens=self.spec.context_tokens,
             slots=self.spec.slots,
         )
 
     async def stop(self, grace_s: float) -> None:
-        if self._left.is_set():
+        if self._leaving:
+            await self._left.wait()
             return
-        self._left.set()
+        self._leaving = True
         try:
             # What it keeps in its memory is its own affair when it does not answer.
             with contextlib.suppress(PartageError, TimeoutError):
@@ -58,6 +76,7 @@ class Adopted(ABC):
                     await self.unload()
         finally:
             await self.connection.close()  # ends a start() and every stream() that still waits
+            self._left.set()
 
     async def wait_gone(self) -> EngineExit:
         await self._left.wait()
@@ -67,8 +86,8 @@ class Adopted(ABC):
     def stream(self, work: Work) -> AsyncGenerator[Output, None]: ...
 
     @abstractmethod
-    async def load(self) -> int:
-        """Make the model ready over there. Returns the bytes it holds, 0 where that is not known."""
+    async def load(self) -> Held:
+        """Make the model ready over there."""
 
     @abstractmethod
     async def unload(self) -> None:

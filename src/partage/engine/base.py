@@ -21,6 +21,10 @@ class Loaded:
     """Per slot."""
     slots: int
     pid: int | None = None
+    elsewhere_bytes: int = 0
+    """What an adopted server says that it holds, on a machine that is not ours to promise."""
+    elsewhere_device_bytes: int = 0
+    """Of them, on GPUs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

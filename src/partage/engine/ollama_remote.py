@@ -26,7 +26,7 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.adopted import Adopted
+from partage.engine.adopted import Adopted, Held
 from partage.engine.answers import LogprobJson, count_by_answering, logprobs_of, stream_answer
 from partage.engine.bodies import sampling_json
 from partage.engine.connection import decode, error_of
@@ -50,7 +50,7 @@ class _Running(msgspec.Struct):
 class OllamaRemote(Adopted):
     _keep_alive_path = "/api/generate"
 
-    async def load(self) -> int:
+    async def load(self) -> Held:
         try:
             await self._keep(_FOR_EVER)
         except Unsupported:  # an embedding model does not generate
@@ -58,7 +58,8 @@ class OllamaRemote(Adopted):
             await self._keep(_FOR_EVER)
         running = decode(await self.connection.get("/api/ps"), _Running)
         names = {self.spec.model, f"{self.spec.model}:latest"}
-        return next((held.size_vram or held.size for held in running.models if {held.name, held.model} & names), 0)
+        found = next((one for one in running.models if {one.name, one.model} & names), _Held())
+        return Held(found.size, found.size_vram)
 
     async def unload(self) -> None:
         await self._keep(0)

@@ -25,7 +25,7 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.adopted import Adopted
+from partage.engine.adopted import Adopted, Held
 from partage.engine.answers import ChatReader, count_by_answering, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import decode
@@ -44,12 +44,12 @@ class _Models(msgspec.Struct):
 class OpenAIRemote(Adopted):
     """It has no progress events and no timings: prompt and answer times are taken here, to the first piece and from it."""
 
-    async def load(self) -> int:
+    async def load(self) -> Held:
         answer = decode(await self.connection.get("/v1/models"), _Models)
         names = [model.id for model in answer.data]
         if self.spec.model not in names:
             raise EngineStartFailed(f"the server has no model of this name; it has {', '.join(names) or 'none'}")
-        return 0
+        return Held()
 
     async def unload(self) -> None:
         """Nothing to ask for: such a server keeps its models."""

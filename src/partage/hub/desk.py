@@ -131,8 +131,10 @@ class Desk:
         return [
             ResidentView(
                 model=running.model,
-                size_bytes=sum(size for _, size in view.bytes_),
-                device_bytes=sum(size for device, size in view.bytes_ if device in gpus),
+                size_bytes=sum(size for _, size in view.bytes_)
+                + (running.loaded.elsewhere_bytes if running.loaded else 0),
+                device_bytes=sum(size for device, size in view.bytes_ if device in gpus)
+                + (running.loaded.elsewhere_device_bytes if running.loaded else 0),
                 context_tokens=view.placement.settings.context_tokens,
                 expires_in_s=None if view.expires_at_s is None else max(0.0, view.expires_at_s - now_s),
                 state=_state(view),

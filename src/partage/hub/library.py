@@ -11,6 +11,8 @@ from partage.models.names import canonical
 
 CONTEXT_UNKNOWN_TOKENS = 131072
 """An adopted server decides for itself; this only has to be large enough to stop nothing."""
+MODIFIED_UNKNOWN = "1970-01-01T00:00:00Z"
+"""Clients fail on a date that is missing."""
 
 
 class Store(Protocol):
@@ -25,6 +27,11 @@ class Library:
     def __init__(self, store: Store, remotes: Mapping[str, Remote]) -> None:
         """`remotes`: model name -> where it is served."""
         self._store = store
+        self._remote: dict[str, Model] = {}
+        self.adopt(remotes)
+
+    def adopt(self, remotes: Mapping[str, Remote]) -> None:
+        """In place of all that were adopted before."""
         self._remote = {canonical(name): _remote_model(canonical(name), remote) for name, remote in remotes.items()}
 
     def list(self) -> list[Model]:
@@ -71,6 +78,7 @@ def _remote_model(name: str, remote: Remote) -> Model:
         path="",
         anatomy=anatomy,
         capabilities=frozenset(Capability),
+        modified_at=MODIFIED_UNKNOWN,
         source=f"{remote.kind} at {remote.url}",
         remote=remote,
     )

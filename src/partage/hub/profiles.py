@@ -69,7 +69,9 @@ class Profiles:
         if model.remote is not None:
             settings = LaunchSettings(context_tokens=context_tokens, slots=model.remote.slots, threads=0)
             placements = (Placement(settings=settings, shares=()),)
-            return ModelProfile(model=model.name, placements=placements, load_s=1.0, pinned=True)
+            # Only an Ollama server can be asked to let a model go.
+            pinned = model.remote.kind != "ollama" or self.is_pinned(model.name)
+            return ModelProfile(model=model.name, placements=placements, load_s=1.0, pinned=pinned)
         placements = placements_for(model.anatomy, model.projector, self._devices, self._wish(model, context_tokens))
         return ModelProfile(
             model=model.name,

@@ -15,7 +15,7 @@ from partage.api.ports import ApiSettings
 from partage.clock import SystemClock
 from partage.config import Config
 from partage.device.discovery import DeviceWish, discover
-from partage.domain import Device, EngineId, Model, Placement, Remote
+from partage.domain import Device, EngineId, Model, Placement
 from partage.engine.base import Engine
 from partage.engine.registry import make_engine
 from partage.engine.spec import LaunchSpec, RemoteSpec
@@ -25,11 +25,11 @@ from partage.hub.desk import Desk
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
-from partage.hub.library import Store as ModelStore
 from partage.hub.profiles import Profiles
 from partage.hub.watch import watch_devices
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.serve.adoption import adopting
 from partage.serve.http import bind, serve, url_of
 from partage.serve.shop import workshop_of
 from partage.watch.watch import Watch
@@ -45,10 +45,16 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     workshop = workshop_of(config)
     with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
         watch = Watch(config, SystemClock(), __version__)
-        hub = build_hub(config, workshop.shelves, journal, watch.observers)
+        library = Library(workshop.shelves, {})
+        hub = build_hub(config, library, journal, watch.observers)
 
         app = create_app(Desk(hub, workshop), api_settings(config), watch)
-        async with hub.running(), watching(hub, watch), watch_devices(hub, gpus=watch.sampler.gpus):
+        async with (
+            adopting(config, library),
+            hub.running(),
+            watching(hub, watch),
+            watch_devices(hub, gpus=watch.sampler.gpus),
+        ):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
 
@@ -71,13 +77,13 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
 
 
 def build_hub(
-    config: Config, store: ModelStore, journal: Journal | None = None, observers: Sequence[Observer] = ()
+    config: Config, library: Library, journal: Journal | None = None, observers: Sequence[Observer] = ()
 ) -> Hub:
     """Raises ConfigError."""
     devices, launcher = devices_of(config)
     return Hub(
         scheduler=Scheduler(PolicySettings(keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue)),
-        library=Library(store, _remotes(config)),
+        library=library,
         profiles=profiles_of(config, devices),
         clients=Clients(
             {
@@ -135,9 +141,10 @@ class EngineMaker:
                     id=engine,
                     kind=remote.kind,
                     base_url=remote.url,
-                    model=model.name,
+                    model=remote.model or model.name,
                     api_key=remote.key,
                     slots=remote.slots,
+                    context_tokens=placement.settings.context_tokens,
                     start_timeout_s=timeout_s,
                 )
             )
@@ -190,14 +197,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _remotes(config: Config) -> dict[str, Remote]:
-    return {
-        model: Remote(kind=entry.kind, url=entry.url, slots=entry.slots, key=entry.key or "")
-        for entry in config.remotes.values()
-        for model in entry.models or ()
-    }
 
 
 def _described(device: Device) -> str:
