@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -343,7 +342,7 @@ async def test_axe_finds_no_serious_problem_on_any_page(stage: Stage, axe: str, 
 async def _problems(tab: Tab, axe: str, where: str) -> list[str]:
     await tab.run(axe + "; true")
     await asyncio.sleep(0.4)  # colours are looked at once nothing fades any more
-    said = cast("Any", await tab.run("axe.run().then((said) => JSON.stringify(said.violations))"))
+    said = await tab.run("axe.run().then((said) => JSON.stringify(said.violations))")
     return [
         f"{where}: {one['id']}: {one['nodes'][0]['html']} {one['nodes'][0]['failureSummary']}"
         for one in json.loads(said)

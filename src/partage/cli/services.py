@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -36,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up_command(config: ConfigFile = None, verbose: Verbose = False) -> None:
-    """Start hub, documents and rag on this machine; Ctrl-C stops them."""
+    """Start hub, documents, rag and, where it is installed, the dashboard; Ctrl-C stops them."""
     _log(verbose)
     with errors():
         uvloop.run(_up(load_config(config), config))
@@ -96,13 +97,14 @@ def serve_command(
 
 
 async def _up(config: Config, file: Path | None) -> None:
-    from partage.serve.stack import running_stack  # noqa: PLC0415
+    from partage.serve.stack import DASHBOARD, SERVICES, running_stack  # noqa: PLC0415
 
+    services = (*SERVICES, DASHBOARD) if find_spec("nicegui") else SERVICES
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with running_stack(config.home, config=file) as stack:
+    async with running_stack(config.home, services=services, config=file) as stack:
         for name, url in stack.urls.items():
             console().print(f"{name:10} {url}")
         console().print("Ctrl-C stops them all.")

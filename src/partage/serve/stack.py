@@ -1,4 +1,4 @@
-"""Starts hub, documents and rag as processes of their own, restarts the one that falls, and stops them all."""
+"""Starts hub, documents, rag (and the dashboard) as processes of their own, restarts what falls, and stops them all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from partage.errors import ConfigError
 log = logging.getLogger(__name__)
 
 SERVICES = ("hub", "documents", "rag")
+DASHBOARD = "dashboard"
+"""An extra, for people; the demo does without it."""
 START_TIMEOUT_S = 60.0
 STOP_GRACE_S = 8.0
 RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -55,14 +57,19 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(
-    home: Path, *, config: Path | None = None, ephemeral_ports: bool = False, log_to_files: bool = False
+    home: Path,
+    *,
+    services: Sequence[str] = SERVICES,
+    config: Path | None = None,
+    ephemeral_ports: bool = False,
+    log_to_files: bool = False,
 ) -> AsyncGenerator[Stack]:
     """All services, ready, while inside. Nothing is left behind, by whatever road it is left.
 
     Each child is tied to this process: the kernel ends it when we are killed. Raises ConfigError when one does not start.
     """
     stack = Stack(
-        keys={name: secrets.token_urlsafe(24) for name in ("chat", "documents", "rag", "admin")},
+        keys={name: secrets.token_urlsafe(24) for name in ("chat", "documents", "rag", "dashboard", "admin")},
         logs=home / "logs" if log_to_files else None,
     )
     environment = {f"PARTAGE_KEY_{name.upper()}": key for name, key in stack.keys.items()}
@@ -72,7 +79,7 @@ async def running_stack(
     async with asyncio.TaskGroup() as tasks:
         keepers: list[asyncio.Task[None]] = []
         try:
-            for name in SERVICES:
+            for name in services:
                 keeper = _Keeper(name, stack, ephemeral_ports=ephemeral_ports)
                 stack.urls[name] = await keeper.start(environment)
                 environment[f"PARTAGE_{name.upper()}_URL"] = stack.urls[name]
