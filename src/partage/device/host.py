@@ -72,3 +72,11 @@ def _inactive_file_bytes(cgroup: Path) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Resident memory of a process, mapped files included; None when it is gone."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from partage.clock import Clock
-from partage.domain import EngineId, Model, Placement
+from partage.device.host import HOST
+from partage.domain import DeviceId, EngineId, Model, Placement
 from partage.engine.base import Engine, Loaded
 from partage.errors import EngineOutOfMemory, EngineStartFailed, PartageError
 from partage.hub.ticket import Grant
@@ -90,7 +91,7 @@ class Residents:
                 EngineReady(
                     engine=order.engine,
                     load_s=resident.loaded.load_s,
-                    measured_bytes=resident.loaded.measured_bytes,
+                    measured_bytes=_held_bytes(order.placement, resident.loaded),
                 )
             )
             gone = await engine.wait_gone()
@@ -110,6 +111,17 @@ class Residents:
             del self.running[order.engine]
             self._post(outcome)
             resident.released.set()
+
+
+def _held_bytes(placement: Placement, loaded: Loaded) -> tuple[tuple[DeviceId, int], ...]:
+    """What to count for it: as measured on a GPU, on the host no less than the estimate.
+
+    Host pages that are not touched yet are not there yet. What it grows to beyond the estimate, watch.py sees.
+    """
+    return tuple(
+        (device, max(size, placement.bytes_on(device)) if device == HOST else size)
+        for device, size in loaded.measured_bytes
+    )
 
 
 def _last(lines: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Once a second: how much of each device others hold, told to the policy when it changed."""
+"""Once a second: how much of each device others hold, and our engines, told to the policy when it changed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from partage.device.host import HOST, HostReading, read_host
+from partage.device.host import HOST, HostReading, read_host, resident_bytes
 from partage.device.nvml import GpuReading, read_gpus
 from partage.hub.hub import Hub
-from partage.policy.events import StrangersSeen
+from partage.policy.events import EngineMeasured, StrangersSeen
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 WORTH_TELLING_BYTES = 32 << 20
+GROWN_BYTES = 4 << 20
 
 
 @asynccontextmanager
@@ -36,6 +37,7 @@ async def watch_devices(
                     if reading.used_bytes is not None:
                         free[reading.uuid] = reading.total_bytes - reading.used_bytes
             tell(hub, free)
+            weigh(hub)
             await asyncio.sleep(EVERY_S)
 
     async with asyncio.TaskGroup() as tasks:
@@ -57,3 +59,18 @@ def tell(hub: Hub, free_bytes: dict[str, int]) -> None:
         if abs(strangers - view.strangers_bytes) >= WORTH_TELLING_BYTES:
             log.info("others hold %d MiB of what was promised on %s", strangers >> 20, view.device)
             hub.post(StrangersSeen(view.device, strangers))
+
+
+def weigh(hub: Hub, resident_bytes: Callable[[int], int | None] = resident_bytes) -> None:
+    """Engines on the host that have grown beyond what the ledger holds for them: it holds more from now on."""
+    for view in hub.scheduler.residents_view():
+        held = dict(view.bytes_).get(HOST)
+        running = hub.residents.running.get(view.engine)
+        if held is None or running is None or running.loaded is None or running.loaded.pid is None:
+            continue
+        size = resident_bytes(running.loaded.pid)
+        if size is not None and size > held + GROWN_BYTES:
+            log.info(
+                "%s has grown to %d MiB, %d more than was held for it", view.engine, size >> 20, (size - held) >> 20
+            )
+            hub.post(EngineMeasured(engine=view.engine, measured_bytes=((HOST, size),)))

@@ -126,6 +126,14 @@ class EngineReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineMeasured:
+    """What a running engine was seen to hold, where that is more than was thought."""
+
+    engine: EngineId
+    measured_bytes: tuple[tuple[DeviceId, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFailed:
     """A start failed; nothing is held any more."""
 
@@ -180,6 +188,7 @@ Event: TypeAlias = (
     | RequestFinished
     | RequestRequeued
     | EngineReady
+    | EngineMeasured
     | EngineFailed
     | EngineGone
     | EnginePaused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 
+from partage.domain import DeviceId
 from partage.policy import events
 from partage.policy.queues import Waiting
 from partage.policy.state import ModelState, Resident, State
@@ -17,9 +18,7 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
     if resident is None or resident.phase != "starting":
         return None
     _no_longer_loading(state, resident)
-    for device, size in event.measured_bytes:
-        state.ledger.hold(((device, size - resident.bytes_.get(device, 0)),))
-        resident.bytes_[device] = size
+    _weighed(state, resident, event.measured_bytes)
     resident.phase = "ready"
     resident.ready_s = resident.last_used_s = state.now_s
     model = resident.model
@@ -29,6 +28,18 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
     state.place(model)
     state.schedule_expiry(resident)
     return resident
+
+
+def measured(state: State, event: events.EngineMeasured) -> None:
+    resident = state.residents.get(event.engine)
+    if resident is not None:
+        _weighed(state, resident, event.measured_bytes)
+
+
+def _weighed(state: State, resident: Resident, measured_bytes: tuple[tuple[DeviceId, int], ...]) -> None:
+    for device, size in measured_bytes:
+        state.ledger.hold(((device, size - resident.bytes_.get(device, 0)),))
+        resident.bytes_[device] = size
 
 
 def failed(state: State, event: events.EngineFailed) -> None:

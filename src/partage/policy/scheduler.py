@@ -99,6 +99,8 @@ class Scheduler:
                     serving.fill(state, resident)
                     residency.leave_if_idle(state, resident)
                 self._room_changed = True
+            case events.EngineMeasured():
+                residency.measured(state, event)
             case events.EngineFailed():
                 residency.failed(state, event)
                 self._room_changed = True

@@ -22,6 +22,7 @@ from partage.errors import (
     Unsupported,
 )
 from partage.hub.clients import KnownClient
+from partage.hub.watch import weigh
 from partage.policy.settings import PolicySettings
 
 from .conftest import CHAT, EMBED, MIB, House, chat, text_of
@@ -183,6 +184,19 @@ async def test_a_model_whose_file_went_away_while_its_turn_came_is_an_error_for_
         await house.pass_time(120)
         await first
         assert isinstance(await second, EngineStartFailed)
+
+
+async def test_an_engine_that_grows_is_held_for_what_it_has_grown_to(open_house: OpenHouse):
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        tasks.create_task(text_of(house.admit(CHAT)))
+        await house.time.advance(10)
+        (resident,) = house.hub.residents.running.values()
+        assert resident.loaded is not None
+        resident.loaded = replace(resident.loaded, pid=4711)
+        for size in (90 * MIB, 180 * MIB, 120 * MIB):
+            weigh(house.hub, lambda _, size=size: size)
+        (view,) = house.hub.scheduler.residents_view()
+        assert view.bytes_ == (("host", 180 * MIB),)
 
 
 async def test_loading_without_work_ends_when_the_model_is_ready(open_house: OpenHouse):
