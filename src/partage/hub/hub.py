@@ -287,6 +287,8 @@ class Hub:
             ticket.grant(grant)
 
     def _start(self, order: StartEngine) -> None:
+        if self._closing:
+            return  # a pinned model whose engine was just stopped would come back for ever
         log.info("starting %s: %s", order.engine, order.reason)
         try:
             model = self.library.get(order.model)
