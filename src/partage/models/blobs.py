@@ -271,7 +271,7 @@ async def _verify(download: _Download) -> AsyncGenerator[PullProgress, None]:
                 break
             await wait_thread(sha256.update, chunk)
             hashed += len(chunk)
-        os.fsync(file.fileno())
+        await wait_thread(os.fsync, file.fileno())
     if sha256.hexdigest() != wanted.hex:
         shutil.rmtree(download.folder, ignore_errors=True)
         raise DigestMismatch(

@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from partage import __version__
 from partage.errors import DigestMismatch, NotFound, PullError
 from partage.models.connection import ConnectionLost, connection_errors
 from partage.models.names import Name
@@ -103,7 +104,11 @@ def _address(text: str, *, insecure: bool) -> URL:
 @asynccontextmanager
 async def open_session() -> AsyncGenerator[aiohttp.ClientSession]:
     """Proxies come from the environment, as everywhere on the machine."""
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True, auto_decompress=False) as session:
+    # Compressed answers have other digests and other ranges.
+    headers = {"Accept-Encoding": "identity", "User-Agent": f"partage/{__version__}"}
+    async with aiohttp.ClientSession(
+        headers=headers, timeout=_TIMEOUT, trust_env=True, auto_decompress=False
+    ) as session:
         yield session
 
 

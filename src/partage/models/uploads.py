@@ -15,6 +15,7 @@ from typing import BinaryIO
 from partage.errors import InvalidRequest
 from partage.models.alongside import wait_thread
 from partage.models.disk import check_space, disk_errors
+from partage.models.partial import sweep
 from partage.models.store import Store
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})\Z")
@@ -43,6 +44,7 @@ async def receive(store: Store, digest: str, chunks: AsyncIterable[bytes], size_
     folder = _folder(store, digest)
     with disk_errors(store.home):
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(store.partial)
         check_space(folder, {"file": size_bytes or 0})
         with _new_file(folder / "blob") as file:
             found = await _copy(chunks, file.write, folder)

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import pytest
+
 from partage.hub.desk import Desk
 from partage.hub.stats import Stats
+from partage.models.create import Recipe
+from partage.models.progress import PullProgress
 from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
 
-from .conftest import CHAT, MIB, House, chat, text_of
+from .conftest import CHAT, MIB, FakeLibrary, House, chat, text_of
 
 
 class OpenHouse(Protocol):
@@ -19,6 +25,37 @@ class OpenHouse(Protocol):
 
 
 NO_MODELS = Workshop(Shelves(Store(Path("nowhere"))))
+
+
+class Renamer(Workshop):
+    """Makes a model by putting one into the fake library."""
+
+    def __init__(self, house: House, **changes: str) -> None:
+        super().__init__(NO_MODELS.shelves)
+        self._house = house
+        self._changes = changes
+
+    async def create(self, name: str, recipe: Recipe) -> AsyncGenerator[PullProgress, None]:
+        yield PullProgress("writing manifest")
+        library = cast("FakeLibrary", self._house.hub.library)
+        library.models[name] = replace(library.models[name], **self._changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [({"chat_template": "{{ messages }}"}, 0), ({"path": "/other"}, 0), ({"system": "Be kind."}, 1)],
+)
+async def test_a_model_that_was_made_anew_leaves_memory_only_if_its_engine_would_be_another(
+    open_house: OpenHouse, changes: dict[str, str], left: int
+):
+    async with open_house() as house:
+        ticket = house.admit(CHAT)
+        await house.pass_time(2)
+        await ticket.stream().aclose()
+        async for _ in Desk(house.hub, Renamer(house, **changes)).create(CHAT, Recipe(base=CHAT)):
+            pass
+        await house.pass_time(2)
+        assert len(house.hub.residents.running) == left
 
 
 async def test_status_tells_what_every_resident_holds_by_device_and_part(open_house: OpenHouse):
