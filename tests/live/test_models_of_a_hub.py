@@ -9,10 +9,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import gguf
 import httpx
 import msgspec
 import ollama
 import pytest
+from gguf.scripts.gguf_new_metadata import copy_with_new_metadata
 
 sys.path.insert(0, str(Path(__file__).parent))  # for its neighbours: importlib mode knows none
 
@@ -50,10 +52,21 @@ def theirs(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def split(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with our model in three files, as llama-gguf-split writes them."""
+    path = tmp_path_factory.mktemp("split")
+    reader = gguf.GGUFReader(Store(model_home).get("smollm2:135m").path)
+    writer = gguf.GGUFWriter(path / "Tiny-Q8_0.gguf", arch="llama", split_max_tensors=100)
+    copy_with_new_metadata(reader, writer, {}, [])
+    assert len(list(path.iterdir())) == 3
+    return path
+
+
+@pytest.fixture(scope="module")
 def hub(
-    copied_models: Path, theirs: Path, registry: str, tmp_path_factory: pytest.TempPathFactory
+    copied_models: Path, theirs: Path, split: Path, registry: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[HubProcess]:
-    config = f"registry: {registry}\nollama_models: {theirs}\n"
+    config = f"registry: {registry}\nollama_models: {theirs}\nmodels_dir: {split}\n"
     with running_hub(tmp_path_factory.mktemp("hub"), copied_models, config=config) as hub:
         yield hub
 
@@ -139,6 +152,13 @@ def test_ollamas_own_directory_is_served_and_never_changed(client: ollama.Client
         client.delete("theirs")
     assert caught.value.status_code == 403
     assert {path: path.lstat().st_mtime_ns for path in theirs.rglob("*")} == before
+
+
+def test_a_split_model_in_a_directory_of_files_is_served_as_one(client: ollama.Client):
+    (model,) = [model for model in client.list().models if model.model == "tiny:q8_0"]
+    assert model.details is not None
+    assert model.details.parameter_size == "134.52M"
+    assert client.generate("tiny", "hi", options=QUIET).done
 
 
 def test_a_name_that_nobody_has_is_a_404_before_anything_is_sent(client: ollama.Client):
