@@ -65,8 +65,7 @@ async def measure() -> None:
             watching.cancel()
         total = time.perf_counter() - began
         waits = sorted(wait for task in asking for wait in task.result())
-        status = await hub.status()
-    loads = max(int(str(one["engine"]).rpartition("#")[2]) for one in cast("list[JsonObject]", status["residents"]))
+        loads = await hub.loads()
     print(
         f"{len(waits)} of {REQUESTS} answered in {total:.1f} s with {loads} loads; wait p50 {statistics.median(waits):.2f} s, "
         f"p95 {waits[int(0.95 * len(waits))]:.2f} s; held at most {max(most) / 2**20:.0f} of "

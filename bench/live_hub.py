@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import uvloop
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from partage.api.app import create_app
@@ -26,9 +27,12 @@ from partage.hub.hub import Hub
 from partage.hub.library import Library
 from partage.models.pull import pull
 from partage.models.store import Store
+from partage.policy.events import Demand, EngineReady
+from partage.policy.views import DeviceView
 from partage.serve.http import bind, serve
 from partage.serve.hub_service import api_settings, build_hub
 from partage.serve.shop import workshop_of
+from partage.sim.peers import Peer
 
 CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
 
@@ -48,6 +52,11 @@ class LiveHub:
         async with self.session.get(f"{self.url}/admin/status") as answer:
             return await answer.json()
 
+    async def loads(self) -> int:
+        """Engines started so far."""
+        async with self.session.get(f"{self.url}/bench/loads") as answer:
+            return int(await answer.text())
+
     async def engine_session(self, model: str) -> aiohttp.ClientSession:
         """A session that talks to the model's engine itself, past the hub; the base URL is http://engine."""
         async with self.session.get(f"{self.url}/bench/engines") as answer:
@@ -58,8 +67,11 @@ class LiveHub:
 
 
 @asynccontextmanager
-async def live_hub(config: str = "") -> AsyncGenerator[LiveHub]:
-    """A hub with both small models in the store, on a free port, in a home of its own."""
+async def live_hub(config: str = "", *, in_order: bool = False) -> AsyncGenerator[LiveHub]:
+    """A hub with both small models in the store, on a free port, in a home of its own.
+
+    `in_order`: not with our policy, but first come, first served, with a swap at each alternation.
+    """
     models = await _models()
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="partage-bench-")))
@@ -67,7 +79,7 @@ async def live_hub(config: str = "") -> AsyncGenerator[LiveHub]:
             (home / folder).symlink_to(models / folder)
         (home / "partage.yaml").write_text(config)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.live_hub"),
+            *(sys.executable, "-m", "bench.live_hub", *(["--in-order"] if in_order else [])),
             env={**os.environ, "PARTAGE_HOME": str(home), "PARTAGE_CONFIG": str(home / "partage.yaml")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -104,12 +116,80 @@ def _engines(hub: Hub) -> Route:
     return Route("/bench/engines", answer)
 
 
+def _loads(hub: Hub) -> Callable[[Request], PlainTextResponse]:
+    counted = Loads()
+    hub._observers.append(counted)  # noqa: SLF001
+    return lambda _: PlainTextResponse(str(counted.count))
+
+
+class Loads:
+    """Counts the engines that became ready."""
+
+    count = 0
+
+    def decided(self, at_s: float, event: object, actions: object) -> None:
+        self.count += isinstance(event, EngineReady)
+
+    def refused(self, client: object, model: str, error: object) -> None:
+        """Nothing to count."""
+
+
+class InOrder(Peer):
+    """Strictly first come, first served: the head waits for its model, whatever the others could use meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line: deque[Demand] = deque()
+
+    def arrived(self, demand: Demand) -> None:
+        self._line.append(demand)
+
+    def step(self) -> None:
+        while self._line:
+            head = self._line[0]
+            runner = self.runners.get(head.model)
+            if runner is not None and not runner.stopping:
+                if not runner.ready or len(runner.serving) == runner.placement.settings.slots:
+                    return
+                self.let_in(runner, self._line.popleft())
+            elif self.runners:
+                for other in self.runners.values():
+                    if not other.referred and not other.stopping and other.ready:
+                        self.stop(other)
+                return
+            else:
+                placement = self.fitting(head.model)
+                assert placement is not None
+                self.start(head.model, placement)
+
+    def queue_view(self) -> tuple[()]:
+        return ()
+
+    def residents_view(self) -> tuple[()]:
+        return ()
+
+    def ledger_view(self) -> tuple[DeviceView, ...]:
+        return tuple(
+            DeviceView(
+                device=device.id,
+                capacity_bytes=device.budget_bytes,
+                strangers_bytes=0,
+                residents_bytes=device.budget_bytes - self.free_bytes(device.id),
+                loading_bytes=0,
+                free_bytes=self.free_bytes(device.id),
+            )
+            for device in self.devices.values()
+        )
+
+
 async def _serve() -> None:
     config = load_config()
     workshop = workshop_of(config)
     hub = build_hub(config, Library(workshop.shelves, {}))
+    if "--in-order" in sys.argv:
+        hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
     app = create_app(Desk(hub, workshop), api_settings(config))
-    app.router.routes.append(_engines(hub))
+    app.router.routes += [_engines(hub), Route("/bench/loads", _loads(hub))]
     async with hub.running():
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)
 
