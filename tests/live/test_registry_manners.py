@@ -155,3 +155,14 @@ async def test_a_server_without_ranges_and_without_all_its_bytes_is_told(registr
     registry.answers = {f"/blobs/{DIGEST}": lambda _: web.Response(body=BLOB * 2)}
     with pytest.raises(DigestMismatch, match="sends more than the 10 bytes promised"):
         await attempt(registry, tmp_path)
+
+
+@pytest.mark.parametrize("challenge", ['Basic realm="x"', 'Bearer realm="Authentication required"', "Bearer", ""])
+async def test_a_registry_that_wants_a_password_is_said_not_to_be_open(
+    registry: Registry, tmp_path: Path, challenge: str
+):
+    registry.answers = {
+        "/manifests/latest": lambda _: web.Response(status=401, headers={"WWW-Authenticate": challenge})
+    }
+    with pytest.raises(PullError, match="not open to everybody"):
+        await attempt(registry, tmp_path)

@@ -194,8 +194,8 @@ class Registry:
             authorization = self._authorization if url.origin() == self.base else ""
             sent = {**headers, **({"Authorization": authorization} if authorization else {})}
             response = await self._session.request(method, url, headers=sent, data=data, allow_redirects=False)
-            challenge = dict(_CHALLENGE.findall(response.headers.get("WWW-Authenticate", "")))
-            if response.status == 401 and url.origin() == self.base and "service" in challenge and not signed_in:
+            challenge = _challenge(response) if url.origin() == self.base else {}
+            if challenge and not signed_in:
                 response.release()
                 signed_in = True
                 await self._sign_in(challenge, tried=authorization)
@@ -220,9 +220,7 @@ class Registry:
             if self._authorization != tried:  # another stream has been here meanwhile
                 return
             asked = dict(challenge)
-            realm = URL(asked.pop("realm", ""))
-            if not realm.host:
-                raise PullError(f"{self} does not say where a token is to be had; it cannot be asked for its models")
+            realm = URL(asked.pop("realm"))
             if realm.scheme != "https" and self.base.scheme == "https":
                 raise PullError(
                     f"{self.base.host} signs in at {realm.scheme}://{realm.host}, which is not secure; refused"
@@ -249,6 +247,13 @@ async def open_registry(name: Name, reach: Reach) -> AsyncGenerator[Registry]:
     """Raises PullError."""
     async with open_session() as session:
         yield Registry(session, base_url(name, reach), f"{name.namespace}/{name.model}")
+
+
+def _challenge(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Where a token is to be had, and for what; empty where it is not said."""
+    said = response.headers.get("WWW-Authenticate", "") if response.status == 401 else ""
+    asked: dict[str, str] = dict(_CHALLENGE.findall(said))
+    return asked if said.lower().startswith("bearer ") and "://" in asked.get("realm", "") else {}
 
 
 async def read_bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
