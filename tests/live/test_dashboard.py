@@ -151,14 +151,14 @@ async def test_a_hub_that_goes_away_is_told_and_the_page_goes_on_by_itself_when_
     tab = await stage.open()
     await tab.sees("chatty:latest")
     await stage.hub_goes()
-    await tab.sees("The hub does not answer since")
+    await tab.sees("The hub has not answered since")
     assert "chatty:latest" in await tab.text()
     other = await stage.open()
-    await other.sees("The hub does not answer since")
+    await other.sees("The hub has not answered since")
     await stage.hub_comes()
     stage.hub.state = quiet()
     await tab.sees("No model is loaded here")
-    assert "does not answer" not in await tab.text()
+    assert "has not answered" not in await tab.text()
     assert tab.problems == []
 
 
@@ -192,6 +192,19 @@ async def test_load_from_the_page_of_models_asks_first_and_tells(stage: Stage):
     await tab.key("Enter")
     await tab.sees("chatty:latest is in memory")
     assert stage.hub.requests[-1].work is None
+
+
+async def test_pin_asks_first_and_reaches_the_hub(stage: Stage):
+    busy_now(stage)
+    tab = await stage.open()
+    await focus_button(tab, "Pin embedder:latest")
+    await tab.key("Enter")
+    await tab.sees("It stays in memory whatever else is wanted")
+    await tab.until("document.activeElement.textContent === 'Cancel'")
+    await tab.key("Tab")
+    await tab.key("Enter")
+    await tab.sees("embedder:latest is pinned")
+    assert stage.hub.pins == {"embedder:latest": True}
 
 
 async def test_timeline_is_zoomed_and_moved_by_keys(stage: Stage):
