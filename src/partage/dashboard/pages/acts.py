@@ -24,7 +24,7 @@ class Acts:
         ui.notify(f"Loading {model}")
         with told():
             await self._parts.hub.load(model)
-            ui.notify(f"{model} is in memory", type="positive")
+            ui.notify(f"{model} is in memory")
         self._parts.poller.hurry()
 
     async def _unload(self, event: GenericEventArguments) -> None:
@@ -34,7 +34,7 @@ class Acts:
             return
         with told():
             await self._parts.hub.unload(model)
-            ui.notify(f"{model} leaves the memory", type="positive")
+            ui.notify(f"{model} leaves the memory")
         self._parts.poller.hurry()
 
     async def _pin(self, event: GenericEventArguments) -> None:
@@ -48,5 +48,5 @@ class Acts:
             return
         with told():
             await self._parts.hub.pin(model, pinned=pinned)
-            ui.notify(f"{model} is {'pinned' if pinned else 'no longer pinned'}", type="positive")
+            ui.notify(f"{model} is {'pinned' if pinned else 'no longer pinned'}")
         self._parts.poller.hurry()

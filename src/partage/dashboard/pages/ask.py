@@ -55,7 +55,7 @@ class Asking:
         try:
             with told():
                 await self.parts.rag.add(event.file.name, await event.file.read())
-                ui.notify(f"{event.file.name} can be asked about", type="positive")
+                ui.notify(f"{event.file.name} can be asked about")
         finally:
             say(self.note, "")
 
