@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+import socket
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -132,16 +133,22 @@ def _is_request(task: asyncio.Task[Any]) -> bool:
 
 
 @asynccontextmanager
-async def fuzz_hub(behaviour: Behaviour, *, slots: int = SLOTS, max_queue: int = 512) -> AsyncGenerator[FuzzHub]:
+async def fuzz_hub(
+    behaviour: Behaviour,
+    *,
+    slots: int = SLOTS,
+    make: Callable[[Behaviour], FakeEngine] = FakeEngine,
+    listener: socket.socket | None = None,
+) -> AsyncGenerator[FuzzHub]:
     engines: list[FakeEngine] = []
 
     def make_engine(engine: EngineId, model: Model, placement: Placement) -> Engine:
-        engines.append(FakeEngine(behaviour))
+        engines.append(make(behaviour))
         return engines[-1]
 
     clock = SystemClock()
     hub = Hub(
-        scheduler=Scheduler(PolicySettings(queue_limit=max_queue)),
+        scheduler=Scheduler(PolicySettings()),
         library=Library(),
         profiles=Profiles(slots),
         clients=Clients({}, clock),
@@ -151,7 +158,7 @@ async def fuzz_hub(behaviour: Behaviour, *, slots: int = SLOTS, max_queue: int =
     )
     settings = ApiSettings(version="fuzz", max_body_bytes=4 * MIB, silence_s=0.5)
     app = create_app(Desk(hub, cast("Any", Workshop())), settings)
-    listener = bind("127.0.0.1", 0, "fuzz")
+    listener = listener or bind("127.0.0.1", 0, "fuzz")
     config = uvicorn.Config(app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     async with hub.running(), asyncio.TaskGroup() as tasks:
