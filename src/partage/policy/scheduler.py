@@ -59,6 +59,8 @@ class Scheduler:
             swapping.seek_room(state)
         elif self._waits_for is not None:
             swapping.seek_room_for(state, self._waits_for)
+        if state.unplaced and state.reconsider_s is None:
+            state.reconsider_s = now_s + _LOOK_AGAIN_S
         self._ask_to_wake()
         return state.out
 
@@ -306,3 +308,5 @@ class Scheduler:
 
 
 _NEVER_S = float("inf")
+_LOOK_AGAIN_S = 1.0
+"""Whoever waits for memory is thought of at least so often, whatever else happens."""

@@ -74,6 +74,8 @@ def _next(state: State, resident: Resident) -> Waiting | None:
         waiting = group.next(state.now_s, settings.fairness_slack_s, oldest_since_s=impatient_s)
         if waiting is None or (resident.gated and not _passes_gate(state, resident, waiting)):
             continue
+        if waiting.account.floods and _others_need(state, resident):
+            continue
         if first is None:
             first = waiting
         elif queue.owed_s[group.class_] >= waiting.work_s:
@@ -98,6 +100,15 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
     )
 
 
+def _others_need(state: State, resident: Resident) -> bool:
+    """Who floods takes nothing new where clients that had less wait for memory: one engine or another is idle sooner."""
+    return any(
+        plan.claimed and plan.model is not resident.model and plan.placement.bytes_on(device)
+        for plan in state.plans
+        for device in resident.bytes_
+    )
+
+
 def _passes_gate(state: State, resident: Resident, waiting: Waiting) -> bool:
     """A person may still slip in where that does not make the drain longer than it is anyway."""
     return waiting.demand.class_ == Class.INTERACTIVE and state.now_s + waiting.work_s <= resident.drain_until_s
@@ -113,7 +124,10 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     if waiting.demand.class_ == Class.INTERACTIVE:
         for device in resident.bytes_:
             state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
-    resident.owed = max(0, resident.owed - 1)
+    if resident.owed:
+        resident.owed -= 1
+        if not resident.owed and state.unplaced:
+            state.reconsider_s = state.now_s  # it may be a victim from now on: no other event will tell
     batch = len(resident.serving)
     waiting.share = (1 + state.settings.batch_slowdown * (batch - 1)) / batch
     waiting.charged_s = waiting.work_s * waiting.share

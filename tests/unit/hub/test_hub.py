@@ -81,6 +81,24 @@ async def test_two_models_that_do_not_fit_together_are_never_held_together_and_b
         assert all(answer.done() for answer in answers)
 
 
+async def test_two_busy_models_that_do_not_fit_together_take_turns_of_seconds(open_house: OpenHouse):
+    """Clients that ask again at once leave no idle moment, and no event but service itself tells that a turn is over."""
+    async with open_house(memory_bytes=150 * MIB) as house, asyncio.TaskGroup() as tasks:
+        house.behaviour = replace(house.behaviour, load_s=0.5, tokens_per_s=40, prompt_tokens_per_s=40)
+        longest = dict.fromkeys((CHAT, EMBED), 0.0)
+
+        async def ask_on_and_on(model: str, name: str) -> None:
+            while house.time.now_s() < 30:
+                began_s = house.time.now_s()
+                await text_of(house.admit(model, client=Client(name=name)))
+                longest[model] = max(longest[model], house.time.now_s() - began_s)
+
+        for number in range(16):
+            tasks.create_task(ask_on_and_on((CHAT, EMBED)[number % 2], f"client {number}"))
+        await house.pass_time(60)
+        assert all(0 < wait < 10 for wait in longest.values()), longest
+
+
 async def test_client_that_leaves_the_queue_never_causes_a_load(open_house: OpenHouse):
     async with open_house(memory_bytes=150 * MIB) as house, asyncio.TaskGroup() as tasks:
         tasks.create_task(text_of(house.admit(CHAT, chat(max_tokens=6))))
