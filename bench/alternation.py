@@ -68,7 +68,7 @@ async def measure() -> None:
         loads = await hub.loads()
     print(
         f"{len(waits)} of {REQUESTS} answered in {total:.1f} s with {loads} loads; wait p50 {statistics.median(waits):.2f} s, "
-        f"p95 {waits[int(0.95 * len(waits))]:.2f} s; held at most {max(most) / 2**20:.0f} of "
+        f"p95 {waits[int(0.95 * len(waits))]:.2f} s, longest {waits[-1]:.2f} s; held at most {max(most) / 2**20:.0f} of "
         f"{budget / 2**20:.0f} MiB in {len(most)} samples"
     )
 
