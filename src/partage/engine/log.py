@@ -31,19 +31,23 @@ class Log:
         self.out_of_memory = False
 
     def feed(self, data: bytes) -> None:
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        data = self._unfinished + data
+        # Dozens of lines come with every request; few of them are worth a search.
+        lowered = data.lower()
+        may_be_out = b"memory" in lowered or b"alloc" in lowered
+        *lines, self._unfinished = data.split(b"\n")
         self._unfinished = self._unfinished[-LONGEST_LINE:]
         for raw in lines:
             line = raw[:LONGEST_LINE].decode(errors="replace").rstrip()
             if line:
                 self._tail.append(line)
-                self._learn(line)
+                self._learn(line, may_be_out=may_be_out)
 
-    def _learn(self, line: str) -> None:
+    def _learn(self, line: str, *, may_be_out: bool) -> None:
         if "buffer size" in line and (found := _BUFFER.search(line)) and len(self.buffers) < MOST_BUFFERS:
             backend, part, mib = found.groups()
             self.buffers.append((backend, part or "other", round(float(mib) * _MIB)))
-        elif _OUT_OF_MEMORY.search(line):
+        elif may_be_out and _OUT_OF_MEMORY.search(line):
             self.out_of_memory = True
 
     def tail(self) -> tuple[str, ...]:
