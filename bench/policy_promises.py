@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit" / "policy"))
-from test_promises import Promises  # pyright: ignore[reportMissingImports]
+from test_promises import Promises
 
 STEPS_EACH = 100
 

@@ -1,112 +1,132 @@
-"""A real Docker engine of the test's own: its own socket and folders, no network, and an image made of this machine's files."""
+"""Runs a Docker daemon for tests, and makes an image of this machine's own file system."""
 
 from __future__ import annotations
 
-import io
-import re
+import contextlib
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-PROGRAMS = ("sleep", "tail", "true")
+ROOT = Path(__file__).parents[2]
+IMAGE = "partage-test:root"
 START_S = 30.0
 
 
 @dataclass(frozen=True)
 class DockerEngine:
-    socket: Path
+    """A daemon that runs containers, and its two command lines."""
 
-    def docker(self, *words: str, data: bytes | None = None) -> str:
-        ran = subprocess.run(
-            ["docker", "--host", f"unix://{self.socket}", *words],
-            input=data,
-            capture_output=True,
-            check=False,
-            timeout=60,
+    environment: dict[str, str]
+
+    @property
+    def socket(self) -> str:
+        """The path of the daemon's socket on this machine."""
+        return self.environment.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+
+    def docker(self, *words: str, timeout_s: float = 60, check: bool = True) -> str:
+        return self._run("docker", *words, timeout_s=timeout_s, check=check)
+
+    def compose(self, *words: str, timeout_s: float = 180, check: bool = True) -> str:
+        program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+        return self._run(*program, *words, timeout_s=timeout_s, check=check)
+
+    def inspect(self, container: str, template: str) -> str:
+        return self.docker("inspect", "--format", template, container).strip()
+
+    def _run(self, *command: str, timeout_s: float, check: bool) -> str:
+        done = subprocess.run(
+            command, env=self.environment, timeout=timeout_s, capture_output=True, text=True, check=False
         )
-        if ran.returncode != 0:
-            raise RuntimeError(f"docker {' '.join(words)}: {ran.stderr.decode()}")
-        return ran.stdout.decode().strip()
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
 
 
-@contextmanager
-def docker_engine() -> Generator[DockerEngine]:
-    """Skips the test where no engine can run."""
-    if shutil.which("dockerd") is None or shutil.which("docker") is None:
-        pytest.skip("no dockerd on the PATH: apt install docker.io")
-    with tempfile.TemporaryDirectory(prefix="partage-docker-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
-        socket = home / "docker.sock"
-        with (home / "log").open("wb") as log:
-            daemon = subprocess.Popen(
-                [
-                    "dockerd",
-                    *(
-                        "--host",
-                        f"unix://{socket}",
-                        "--data-root",
-                        str(home / "data"),
-                        "--exec-root",
-                        str(home / "exec"),
-                    ),
-                    *("--pidfile", str(home / "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false"),
-                    *("--storage-driver", "vfs"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        engine = DockerEngine(socket)
-        try:
-            _wait_ready(engine, daemon, home / "log")
-            engine.docker("import", "-", "local:latest", data=_root_file_system())
-            _must_run(engine)
-            yield engine
-        finally:
-            daemon.terminate()
+@contextlib.contextmanager
+def running_engine() -> Generator[DockerEngine]:
+    """The daemon that runs here, else one of our own in a temporary directory; skips the test where neither can be."""
+    if shutil.which("docker") is None:
+        pytest.skip("there is no docker here (Debian: docker.io, docker-compose)")
+    running = DockerEngine(dict(os.environ))
+    if "Server Version" in running.docker("info", check=False):
+        with _with_image(running):
+            yield running
+        return
+    with _own_daemon() as own, _with_image(own):
+        yield own
+
+
+@contextlib.contextmanager
+def _own_daemon() -> Generator[DockerEngine]:
+    if os.getuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("no Docker daemon runs here, and only root with dockerd can start one")
+    # Short: the path of a unix socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="dk", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        socket, log = f"unix://{folder}/s", Path(folder, "log")
+        words = ["--data-root", f"{folder}/d", "--exec-root", f"{folder}/e", "--pidfile", f"{folder}/p", "-H", socket]
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                ["dockerd", *words, "--storage-driver", "vfs"], stdout=output, stderr=output, start_new_session=True
+            ) as daemon,
+        ):
             try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+                own = DockerEngine({**os.environ, "DOCKER_HOST": socket})
+                deadline = time.monotonic() + START_S
+                while "Server Version" not in own.docker("info", check=False):
+                    if daemon.poll() is not None or time.monotonic() > deadline:
+                        last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                        pytest.skip(f"dockerd does not start here: {''.join(last)[-300:]}")
+                    time.sleep(0.3)
+                yield own
+            finally:
+                daemon.terminate()
+                try:
+                    daemon.wait(30)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
 
 
-def _wait_ready(engine: DockerEngine, daemon: subprocess.Popen[bytes], log: Path) -> None:
-    until_s = time.monotonic() + START_S
-    while daemon.poll() is None and time.monotonic() < until_s:
-        try:
-            engine.docker("version")
-        except RuntimeError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.skip(f"no Docker engine can run here: {log.read_text(errors='replace').strip()[-200:]}")
-
-
-def _must_run(engine: DockerEngine) -> None:
+@contextlib.contextmanager
+def _with_image(engine: DockerEngine) -> Generator[None]:
+    """An image of empty directories: the system, Python and this checkout are mounted into it (`system_mounts`)."""
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name in ("usr", "lib", "lib64", "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "data", "run"):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name in ("tmp", "data") else 0o755
+            tar.addfile(member)
+    program = f'["{sys.executable}", "-m", "partage"]'
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    changes = ["--change", f"ENTRYPOINT {program}", "--change", f"ENV PATH={path}"]
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        file.write(archive.getvalue())
+        file.flush()
+        engine.docker("import", *changes, file.name, IMAGE)
     try:
-        engine.docker("run", "--rm", "--network", "none", "local:latest", "/bin/true")
-    except RuntimeError as error:
-        pytest.skip(f"no container can run here: {str(error)[-200:]}")
+        # A daemon can be there and yet unable to run anything (no cgroups, no namespaces).
+        said = engine.docker("run", "--rm", *mounts(), "--entrypoint", "/usr/bin/true", IMAGE, check=False)
+        if said.strip():
+            pytest.skip(f"the daemon runs no containers here: {said.strip()[-300:]}")
+        yield
+    finally:
+        engine.docker("image", "rm", "--force", IMAGE, check=False)
 
 
-def _root_file_system() -> bytes:
-    """A tar of a few programs and the libraries they need."""
-    files: dict[str, Path] = {}
-    for program in PROGRAMS:
-        path = Path(shutil.which(program) or f"/bin/{program}").resolve()
-        files[f"bin/{program}"] = path
-        listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False, timeout=30).stdout
-        files |= {library.lstrip("/"): Path(library).resolve() for library in re.findall(r"(/\S+) \(0x", listed)}
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, path in files.items():
-            archive.add(path, name)
-    return out.getvalue()
+def system_mounts() -> list[str]:
+    """Read-only: what Python, this environment and this checkout need."""
+    places = {"/usr", "/lib", "/lib64", "/bin", sys.prefix, sys.base_prefix, str(ROOT)}
+    return [f"{place}:{place}:ro" for place in sorted(places) if Path(place).exists()]
+
+
+def mounts() -> list[str]:
+    return [word for mount in system_mounts() for word in ("--volume", mount)]

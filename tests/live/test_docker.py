@@ -1,4 +1,4 @@
-"""The Docker watch over a unix socket: a fake engine with recorded answers, and the real one where there is one."""
+"""The Docker watch over a unix socket: a fake engine with recorded answers. On a real one: docker/test_followed.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from partage.clock import SystemClock
 from partage.watch.container import identities
 from partage.watch.docker import DockerWatch
 
-from .docker_engine import docker_engine
 from .fake_docker import FakeDocker
 
 pytestmark = pytest.mark.live
@@ -74,34 +73,3 @@ async def test_a_docker_that_goes_away_and_comes_back_is_followed_again(socket: 
         await until(lambda: looking.connected and len(looking.containers) == 2)
     said = [record for record in caplog.records if "Docker does not answer" in record.getMessage()]
     assert len(said) == 1
-
-
-async def test_a_real_engine_is_followed_through_start_kill_for_memory_and_end():
-    with docker_engine() as engine:
-        looking = watch(engine.socket)
-        async with looking.running():
-            await until(lambda: looking.connected)
-            start = ("run", "--detach", "--network", "none")
-            web = await asyncio.to_thread(
-                engine.docker,
-                *start,
-                "--label",
-                "partage.client=chat",
-                "--name",
-                "web",
-                "local:latest",
-                "/bin/sleep",
-                "60",
-            )
-            await until(lambda: web in looking.containers and looking.containers[web].running)
-            assert (looking.containers[web].name, dict(looking.containers[web].labels)) == ("web", {"client": "chat"})
-
-            greedy = await asyncio.to_thread(
-                engine.docker, *start, "--memory", "16m", "--name", "greedy", "local:latest", "/bin/tail", "/dev/zero"
-            )
-            await until(lambda: greedy in looking.containers and not looking.containers[greedy].running)
-            assert looking.containers[greedy].memory_limit_bytes == 16 << 20
-            assert looking.containers[greedy].now().oom_killed_s is not None
-
-            await asyncio.to_thread(engine.docker, "rm", "--force", "web")
-            await until(lambda: web not in looking.containers)

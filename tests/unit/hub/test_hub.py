@@ -85,7 +85,7 @@ async def test_two_busy_models_that_do_not_fit_together_take_turns_of_seconds(op
     """Clients that ask again at once leave no idle moment, and no event but service itself tells that a turn is over."""
     async with open_house(memory_bytes=150 * MIB) as house, asyncio.TaskGroup() as tasks:
         house.behaviour = replace(house.behaviour, load_s=0.5, tokens_per_s=40, prompt_tokens_per_s=40)
-        longest = dict.fromkeys((CHAT, EMBED), 0.0)
+        longest: dict[str, float] = dict.fromkeys((CHAT, EMBED), 0.0)
 
         async def ask_on_and_on(model: str, name: str) -> None:
             while house.time.now_s() < 30:
