@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
+from hub_process import running_hub
 
 from partage.device.discovery import discover
 from partage.device.nvml import read_gpus
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "live"))
-from hub_process import running_hub
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not read_gpus(), reason="the driver shows no NVIDIA GPU here")]
 

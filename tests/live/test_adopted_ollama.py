@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,11 +12,9 @@ import httpx
 import ollama
 import pytest
 from aiohttp import web
+from hub_process import running_hub
 
 from partage.domain import JsonObject
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_process import running_hub
 
 pytestmark = pytest.mark.live
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.api_fuzz import GOOD, QUICK, fuzz
 from bench.fuzz_hub import fuzz_hub
 

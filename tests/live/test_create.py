@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import sys
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for registry_process.py: importlib mode knows no neighbours
-
 from registry_process import gguf_of
 
 from partage.errors import PullError

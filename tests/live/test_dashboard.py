@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
@@ -14,18 +13,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from chromium import CHROMIUM, Browser, Tab, chromium
+from dashboard_stage import StagedHub, busy, dashboard, listening, quiet, resident
 from PIL import Image
+from rag_service import FakeHub as EmbeddingHub
+from rag_service import Rag, rag_over
 
 from partage.documents.app import create_app as create_documents
 from partage.documents.settings import DocumentSettings
 from partage.domain import ChatWork
 from partage.rag.settings import RagSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from chromium import CHROMIUM, Browser, Tab, chromium
-from dashboard_stage import StagedHub, busy, dashboard, listening, quiet, resident
-from rag_service import FakeHub as EmbeddingHub
-from rag_service import Rag, rag_over
 
 pytest.importorskip("nicegui", reason="the extra `dashboard` is not installed")
 pytestmark = [

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from aiohttp import web
 from PIL import Image as Picture
+from tiny_projector import write_projector
 
 from partage.domain import (
     ChatWork,
@@ -48,9 +49,6 @@ from partage.errors import (
     Unsupported,
 )
 from partage.models.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_projector import write_projector
 
 pytestmark = pytest.mark.live
 

@@ -15,8 +15,6 @@ import ollama
 import openai
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from hub_process import MIB, HubProcess, running_hub
 
 pytestmark = pytest.mark.live

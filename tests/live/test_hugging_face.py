@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import aclosing
@@ -11,9 +10,6 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for registry_process.py: importlib mode knows no neighbours
-
 from registry_process import free_port, gguf_of
 
 from partage.errors import DigestMismatch, NotFound, PullError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ import msgspec
 import ollama
 import pytest
 from gguf.scripts.gguf_new_metadata import copy_with_new_metadata
-
-sys.path.insert(0, str(Path(__file__).parent))  # for its neighbours: importlib mode knows none
-
 from hub_process import HubProcess, running_hub
 from registry_process import running_registry
 

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rag_service import FakeHub, rag_over, served
 
 from partage.rag.settings import RagSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from rag_service import FakeHub, rag_over, served
 
 pytestmark = pytest.mark.live
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from rag_service import FakeHub, Rag, rag_over, served
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from partage.rag.settings import RagSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from rag_service import FakeHub, Rag, rag_over, served
 
 pytestmark = pytest.mark.live
 

@@ -14,9 +14,6 @@ from types import SimpleNamespace
 import httpx
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for registry_process.py: importlib mode knows no neighbours
-
 from registry_process import Tap, environment, gguf_of, push_blob, push_model, put_manifest, running_registry, tapped
 
 from partage.errors import DigestMismatch, DiskFull, ModelFileError, NotFound, PullError, Unsupported

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ import httpx
 import ollama
 import openai
 import pytest
+from hub_process import HubProcess, running_hub
 from PIL import Image as Picture
+from tiny_projector import write_projector
 
 from partage.models.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_process import HubProcess, running_hub
-from tiny_projector import write_projector
 
 pytestmark = pytest.mark.live
 

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for gguf_files.py: importlib mode knows no neighbours
-
 from gguf_files import gguf_bytes
 
 

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from anatomies import llama
 
 from partage.domain import LaunchSettings
 from partage.policy.footprint import MIB, estimate
-
-sys.path.insert(0, str(Path(__file__).parent))
-from anatomies import llama
 
 SETTINGS = LaunchSettings(context_tokens=4096, slots=1, threads=2, batch_tokens=512, micro_batch_tokens=512)
 

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from anatomies import llama
 
 from partage.domain import Device
 from partage.policy.placements import Wish, placements_for
-
-sys.path.insert(0, str(Path(__file__).parent))
-from anatomies import llama
 
 GIB = 1 << 30
 MODEL = llama(layers=16)  # 1.2 GB of weights

@@ -7,19 +7,14 @@ request ends exactly once. `bench/policy_promises.py` runs the same machine for 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from town import Town, gpu, host, placement
 
 from partage.domain import Class, Device
 from partage.policy import events
 from partage.policy.settings import PolicySettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from town import Town, gpu, host, placement
 
 MACHINES = (
     (gpu("gpu", 10),),

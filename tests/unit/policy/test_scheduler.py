@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
+from town import Town, gpu, host, placement
 
 from partage.domain import Class
 from partage.policy import events
 from partage.policy.settings import PolicySettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from town import Town, gpu, host, placement
 
 
 def two_that_exclude_each_other(settings: PolicySettings | None = None, *, slots: int = 2, load_s: float = 2.0) -> Town:
