@@ -14,7 +14,7 @@ from partage.documents.settings import Limits
 from partage.documents.sniff import Kind
 from partage.errors import DocumentUnreadable
 
-_FORMATS = {Kind.PNG: ("PNG",), Kind.JPEG: ("JPEG", "MPO"), Kind.TIFF: ("TIFF",), Kind.WEBP: ("WEBP",)}
+_FORMATS = {Kind.PNG: ("PNG",), Kind.JPEG: ("JPEG",), Kind.TIFF: ("TIFF",), Kind.WEBP: ("WEBP",)}
 
 
 @contextmanager

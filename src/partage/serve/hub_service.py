@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import shutil
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from partage.hub.watch import watch_devices
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
-from partage.serve.http import bind, serve, url_of
+from partage.serve.http import bind, is_loopback, serve, url_of
 from partage.serve.shop import workshop_of
 from partage.watch.watch import Watch
 
@@ -184,19 +183,12 @@ def run_dir(config: Config) -> Path:
 def api_settings(config: Config) -> ApiSettings:
     return ApiSettings(
         version=__version__,
-        loopback=_is_loopback(config.hub.host),
+        loopback=is_loopback(config.hub.host),
         allowed_hosts=config.hub.hosts,
         allowed_origins=config.hub.origins,
         fetch_images=config.hub.fetch_images,
         max_body_bytes=config.hub.max_body_bytes,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _described(device: Device) -> str:
