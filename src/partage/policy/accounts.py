@@ -52,6 +52,7 @@ class Account:
 
 
 _RECENT_S = 300.0
+_FLOODS = 0.5  # entitled to less
 _USUAL = 1.5  # times the average: what clients differ by without one of them flooding
 
 
@@ -102,6 +103,10 @@ class Accounts:
         recent_s = _decayed_s(account, now_s) / account.weight
         usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
         return 1.0 if recent_s <= usual_s else usual_s / recent_s
+
+    def floods(self, account: Account, now_s: float) -> bool:
+        """It had more than three times what the average client received lately."""
+        return self.entitlement(account, now_s) < _FLOODS
 
     def _note_recent(self, account: Account, gpu_s: float, now_s: float) -> None:
         if now_s - self._window_at_s > _RECENT_S:

@@ -10,6 +10,7 @@ the choice of the set, never one victim at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,26 +22,52 @@ from partage.policy.state import Resident, State
 _PREFERRED = 1000.0
 _ENUMERATED = 6
 _SAMPLED = 8
+_GOES_ON = 0.5  # an answer longer than expected: times what it took so far, as lengths are heavy-tailed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
     resident: Resident
     cost_s: float
+    """By which victims are compared: with the drain as it is likely to be."""
+    price_s: float
+    """What the suffering must outweigh: with the drain as it was expected, for a long answer is no reason to wait."""
     drain_s: float
+    remains_s: float
     busy: bool
     """Serves, or has somebody waiting whom it could serve."""
     class_: Class
     """The highest of those."""
-    entitled: float
-    """Of the client among them that received least of late."""
+    claim: float
+    """Mean entitlement of those it serves and of those it could serve: what a flood holds is hardly held."""
 
 
-def victims(state: State) -> list[Victim]:
-    """All that may leave, the cheapest first: ready, not pinned, and not still owing its head group."""
+class Pools:
+    """All that may leave, and the idle ones of them. Several models may need the same memory: it is looked for once."""
+
+    def __init__(self, found: list[Victim]) -> None:
+        self.found = found
+        idle = [victim for victim in found if not victim.busy]
+        self._pools = [pool for pool in (idle, found if len(found) > len(idle) else []) if pool]
+        self._known: dict[tuple[tuple[DeviceId, int], ...], list[list[Victim]]] = {}
+
+    def cheapest_sets(self, short: dict[DeviceId, int]) -> list[list[Victim]]:
+        """Of the idle ones, and of all; without those that do not free enough."""
+        need = tuple(short.items())
+        sets = self._known.get(need)
+        if sets is None:
+            sets = self._known[need] = [one for pool in self._pools if (one := cheapest_set(short, pool)) is not None]
+        return sets
+
+    def without(self, resident: Resident) -> Pools:
+        return Pools([victim for victim in self.found if victim.resident is not resident])
+
+
+def victims(state: State) -> Pools:
+    """The cheapest first: ready, not pinned, and not still owing its head group."""
     found = [_weighed(state, resident) for resident in state.residents.values() if may_leave(state, resident)]
     found.sort(key=lambda victim: victim.cost_s)
-    return found
+    return Pools(found)
 
 
 def may_leave(state: State, resident: Resident) -> bool:
@@ -53,20 +80,31 @@ def may_leave(state: State, resident: Resident) -> bool:
 
 def _weighed(state: State, resident: Resident) -> Victim:
     model, settings = resident.model, state.settings
-    drain_s = remaining_s(state, resident)
-    backlog = entitled = 0.0
+    served = sum(state.accounts.entitlement(waiting.account, state.now_s) for waiting in resident.serving.values())
+    backlog, claims, count = 0.0, served, len(resident.serving)
     for value, group in zip(settings.class_values, model.queue.groups, strict=True):
         if group.count:
-            entitled_here = group_entitlement(state, group)
-            backlog += value * group.count * entitled_here
-            entitled = max(entitled, entitled_here)
-    for waiting in resident.serving.values():
-        entitled = max(entitled, state.accounts.entitlement(waiting.account, state.now_s))
+            entitled = group_entitlement(state, group) * group.count
+            backlog += value * entitled
+            claims += entitled
+            count += group.count
     again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
-    cost_s = model.profile.load_s * (again + backlog) + drain_s
+    lost_s = model.profile.load_s * (again + backlog)
     if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
-        cost_s += _PREFERRED  # a pin that was not granted is still a wish
-    return Victim(resident, cost_s, drain_s, resident.busy or bool(backlog), _highest_class(resident), entitled)
+        lost_s += _PREFERRED  # a pin that was not granted is still a wish
+    served_part = served / max(1, len(resident.serving))
+    drain_s = remaining_s(state, resident, goes_on=0.0)
+    remains_s = drain_s or remaining_s(state, resident)
+    return Victim(
+        resident=resident,
+        cost_s=lost_s + remains_s * served_part,
+        price_s=lost_s + drain_s * served_part,
+        drain_s=drain_s,
+        remains_s=remains_s,
+        busy=resident.busy or bool(backlog),
+        class_=_highest_class(resident),
+        claim=claims / max(1, count),
+    )
 
 
 def group_entitlement(state: State, group: Group) -> float:
@@ -79,25 +117,36 @@ def group_entitlement(state: State, group: Group) -> float:
     )
 
 
+def most_entitled_of(state: State, group: Group) -> float:
+    lines = islice(group.lines.values(), _SAMPLED)
+    return max(state.accounts.entitlement(line.account, state.now_s) for line in lines)
+
+
 def _highest_class(resident: Resident) -> Class:
     groups = resident.model.queue.groups
     return next((class_ for class_ in Class if resident.by_class[class_] or groups[class_].count), Class.BATCH)
 
 
-def remaining_s(state: State, resident: Resident) -> float:
-    """Until what is being served should be done."""
-    if not resident.serving:
-        return 0.0
+def remaining_s(state: State, resident: Resident, since_s: float = math.inf, goes_on: float = _GOES_ON) -> float:
+    """Until what is being served should be done; `since_s`: of what was served before that.
+
+    Lengths of answers are heavy-tailed: one that is longer than expected goes on for about half as long again.
+    """
     slowdown = 1 + state.settings.batch_slowdown * (len(resident.serving) - 1)
-    ends_s = max(waiting.served_at_s + waiting.work_s * slowdown for waiting in resident.serving.values())
-    return max(0.0, ends_s - state.now_s)
+    longest_s = 0.0
+    for one in resident.serving.values():
+        if one.served_at_s <= since_s:
+            so_far_s = state.now_s - one.served_at_s
+            left_s = one.work_s * slowdown - so_far_s
+            longest_s = max(longest_s, left_s if left_s > 0 else goes_on * so_far_s)
+    return longest_s
 
 
 def cheapest_set(short: dict[DeviceId, int], among: Sequence[Victim]) -> list[Victim] | None:
     """The least total cost that frees what is missing on every device; None where all together do not."""
-    useful = [victim for victim in among if any(device in short for device in victim.resident.bytes_)]
+    useful = [victim for victim in among if not short.keys().isdisjoint(victim.resident.bytes_)]
     for device, size in short.items():
-        if sum(victim.resident.bytes_.get(device, 0) for victim in useful) < size:
+        if sum([victim.resident.bytes_.get(device, 0) for victim in useful]) < size:
             return None
     if len(useful) > _ENUMERATED:
         return _greedy(short, useful)
@@ -132,13 +181,17 @@ class _Search:
 def _greedy(short: dict[DeviceId, int], among: Sequence[Victim]) -> list[Victim]:
     """Many small residents: the cheapest per byte until it is enough, then those are let go that turn out unneeded."""
 
-    def freed(victim: Victim) -> int:
-        return sum(min(victim.resident.bytes_.get(device, 0), size) for device, size in short.items())
+    def per_byte(victim: Victim) -> float:
+        freed = 0
+        for device, size in short.items():
+            held = victim.resident.bytes_.get(device, 0)
+            freed += held if held < size else size
+        return victim.cost_s / (freed or 1)
 
     left = dict(short)
     chosen: list[Victim] = []
-    for victim in sorted(among, key=lambda one: one.cost_s / max(1, freed(one))):
-        if all(size <= 0 for size in left.values()):
+    for victim in sorted(among, key=per_byte):
+        if max(left.values()) <= 0:
             break
         chosen.append(victim)
         for device in left:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -160,12 +161,22 @@ class Group:
                 line.aged = True
                 self.offer(line)
 
-    def next(self, now_s: float, slack_s: float, *, oldest_since_s: float | None = None) -> Waiting | None:
+    def next(
+        self,
+        now_s: float,
+        slack_s: float,
+        *,
+        oldest_since_s: float | None = None,
+        held: Callable[[Account], bool] | None = None,
+    ) -> Waiting | None:
         """Whose turn it is; None where all who wait are at their own limit of concurrency.
 
         `oldest_since_s`: who has waited since then goes first, for it is its impatience that brought the model here.
+        `held`: who may not be served now, though it be its turn.
         """
         self.grow_old(now_s)
+        if held is not None:
+            return self._next_of_others(now_s, held)
         if oldest_since_s is not None:
             oldest_s = self.oldest_s()
             if oldest_s is not None and oldest_s <= oldest_since_s and not self._oldest[0][2].account.at_limit:
@@ -177,6 +188,12 @@ class Group:
         if urgent is not None and urgent.account.virtual_s <= line.account.virtual_s + slack_s:
             return urgent
         return self._of_line(line, now_s)
+
+    def _next_of_others(self, now_s: float, held: Callable[[Account], bool]) -> Waiting | None:
+        """The one step that looks at all clients: seldom, and for seconds only."""
+        free = [line for line in self.lines.values() if not line.account.at_limit and not held(line.account)]
+        line = min(free, key=lambda one: (not one.in_front, one.account.virtual_s), default=None)
+        return None if line is None else self._of_line(line, now_s)
 
     def oldest_s(self) -> float | None:
         while self._oldest:

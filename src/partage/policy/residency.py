@@ -24,10 +24,17 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
     model = resident.model
     for waiting in _outgrowing(model, resident):
         _put_again(model, waiting, resident.context_tokens)
-    resident.owed = min(model.queue.ready_count, max(state.settings.head_group, resident.slots))
+    resident.owed = min(_head_group(state, model), max(state.settings.head_group, resident.slots))
     state.place(model)
     state.schedule_expiry(resident)
     return resident
+
+
+def _head_group(state: State, model: ModelState) -> int:
+    """Those that called it. Who floods does not keep it, but for one: a load never serves nobody."""
+    lines = [line for group in model.queue.groups for line in group.lines.values()]
+    called = [line for line in lines if not state.accounts.floods(line.account, state.now_s)]
+    return max(min(1, len(lines)), sum(line.timely_count + line.late_count for line in called))
 
 
 def measured(state: State, event: events.EngineMeasured) -> None:

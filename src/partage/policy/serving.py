@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from partage.domain import Class
 from partage.policy.actions import Serve
 from partage.policy.queues import Waiting
@@ -66,15 +68,14 @@ def _next(state: State, resident: Resident) -> Waiting | None:
     """The highest class that has somebody, unless a lower one has been passed over for longer than its share allows."""
     queue, settings = resident.model.queue, state.settings
     first: Waiting | None = None
+    held = partial(state.accounts.floods, now_s=state.now_s) if others_need(state, resident) else None
     for group in queue.groups:
         if not group.count or not _has_slot_for(state, resident, group.class_):
             queue.owed_s[group.class_] = queue.owed_s[group.class_] if group.count else 0.0
             continue
         impatient_s = state.now_s - group.patience_s if resident.owed else None
-        waiting = group.next(state.now_s, settings.fairness_slack_s, oldest_since_s=impatient_s)
+        waiting = group.next(state.now_s, settings.fairness_slack_s, oldest_since_s=impatient_s, held=held)
         if waiting is None or (resident.gated and not _passes_gate(state, resident, waiting)):
-            continue
-        if waiting.account.floods and _others_need(state, resident):
             continue
         if first is None:
             first = waiting
@@ -100,7 +101,7 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
     )
 
 
-def _others_need(state: State, resident: Resident) -> bool:
+def others_need(state: State, resident: Resident) -> bool:
     """Who floods takes nothing new where clients that had less wait for memory: one engine or another is idle sooner."""
     return any(
         plan.claimed and plan.model is not resident.model and plan.placement.bytes_on(device)

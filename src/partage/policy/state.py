@@ -30,6 +30,7 @@ class Resident:
     ready_s: float = 0.0
     last_used_s: float = 0.0
     keep_alive_s: float | None = None
+    gated_s: float = 0.0
     gated: bool = False
     """Drains so that a planned load may have its memory."""
     resting: bool = False
@@ -96,6 +97,8 @@ class Plan:
     model: ModelState
     placement: Placement
     victims: list[Resident]
+    claimed: bool = True
+    """Some of those who wait for it do not flood."""
 
 
 class State:

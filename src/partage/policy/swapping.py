@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId, Placement
-from partage.policy.actions import StartEngine
-from partage.policy.eviction import Victim, cheapest_set, group_entitlement, remaining_s, victims
+from partage.policy.eviction import Pools, Victim, group_entitlement, most_entitled_of, remaining_s, victims
+from partage.policy.plans import carry_on_plans, drop, exchange, go_on, link_busy, start
 from partage.policy.serving import fill
 from partage.policy.state import ModelState, Plan, Resident, State
-from partage.policy.turns import threads_of
+
+_LEAST_CLAIM = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,14 @@ class Option:
     at_s: float
     rank: tuple[float, float]
     """The smallest first: groups without patience by their age, then by least value for what it costs."""
+
+    @property
+    def residents(self) -> list[Resident]:
+        return [victim.resident for victim in self.victims]
+
+    @property
+    def drains_s(self) -> float:
+        return max((victim.remains_s for victim in self.victims), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +62,20 @@ def seek_room(state: State) -> None:
     """Start what fits and plan the swap that is worth most, among those that have waited longest."""
     state.reconsider_s = None
     carry_on_plans(state)
+    for plan in list(state.plans):
+        reconsider(state, plan)
     if not state.unplaced:
         bring_back(state)
         return
     without: list[ModelState] = []
+    room = _room_bytes(state)
     for model in list(islice(state.unplaced.values(), 4 * state.settings.candidates)):
-        room = sum(max(0, state.ledger.free_bytes(device)) for device in state.ledger.devices)
-        hopeless = model.resident is None and model.not_before_s <= state.now_s and model.least_bytes > room
-        if hopeless or not start_if_free(state, model):
+        if (
+            model.resident is None and model.not_before_s <= state.now_s and model.least_bytes > room
+        ) or not start_if_free(state, model):
             without.append(model)
+        else:
+            room = _room_bytes(state)
     if not without or _all_taken(state):
         return
     among = victims(state)
@@ -71,7 +85,8 @@ def seek_room(state: State) -> None:
         if option is not None and option.at_s > state.now_s:
             look_again_at(state, option.at_s)
     if ripe:
-        make_plan(state, min(ripe, key=lambda option: option.rank))
+        best = min(ripe, key=lambda option: option.rank)
+        exchange(state, best.model, best.placement, best.residents)
 
 
 def seek_room_for(state: State, model: ModelState) -> None:
@@ -82,9 +97,28 @@ def seek_room_for(state: State, model: ModelState) -> None:
     if option is None:
         return
     if option.at_s <= state.now_s:
-        make_plan(state, option)
+        exchange(state, option.model, option.placement, option.residents)
     else:
         look_again_at(state, option.at_s)
+
+
+def reconsider(state: State, plan: Plan) -> None:
+    """While a victim drains, another may have fallen idle, and leave in its place; else people are served meanwhile."""
+    if any(victim.phase != "ready" for victim in plan.victims):
+        return
+    drains_s = max(remaining_s(state, victim) for victim in plan.victims)
+    state.plans.remove(plan)
+    option = best_option(state, plan.model, victims(state))
+    state.plans.append(plan)
+    if option is not None and option.at_s <= state.now_s and 2 * option.drains_s < drains_s:
+        drop(state, plan)
+        exchange(state, option.model, option.placement, option.residents)
+        go_on(state)
+        return
+    for victim in plan.victims:
+        if victim.drain_until_s <= state.now_s:
+            victim.drain_until_s = state.now_s + remaining_s(state, victim, since_s=victim.gated_s)
+            fill(state, victim)
 
 
 def look_again_at(state: State, at_s: float) -> None:
@@ -109,7 +143,7 @@ def start_if_free(state: State, model: ModelState) -> bool:
     if not fitting:
         return False
     place = min(fitting, key=lambda one: _crowd(state, one))
-    if _link_busy(state, place):
+    if link_busy(state, place):
         return True
     start(state, model, place, "fits free memory")
     return True
@@ -129,7 +163,7 @@ def suitable_placements(model: ModelState) -> list[Placement]:
     return allowed
 
 
-def best_option(state: State, model: ModelState, among: list[Victim]) -> Option | None:
+def best_option(state: State, model: ModelState, among: Pools) -> Option | None:
     """Check 3. None: nothing can be done now that an event would not tell of."""
     own = model.resident
     if own is not None and own.phase != "ready":
@@ -143,7 +177,7 @@ def best_option(state: State, model: ModelState, among: list[Victim]) -> Option 
             look_again_at(state, suffering.patience_at_s)
             continue
         devices = {device for device, _ in placement.shares}
-        if devices & planned or _link_busy(state, placement):
+        if devices & planned or link_busy(state, placement):
             continue
         short = _short(state, placement)
         if not short and own is None:
@@ -160,22 +194,21 @@ def _by_victims(
     placement: Placement,
     short: dict[DeviceId, int],
     suffering: Suffering,
-    among: list[Victim],
+    among: Pools,
 ) -> Option | None:
-    own = [victim for victim in among if victim.resident is model.resident]
+    own: list[Victim] = []
     if model.resident is not None:
+        own = [victim for victim in among.found if victim.resident is model.resident]
         if not own:
             return None
         held = model.resident.bytes_
         short = {device: size - held.get(device, 0) for device, size in short.items() if size > held.get(device, 0)}
-        among = [victim for victim in among if victim.resident is not model.resident]
+        among = among.without(model.resident)
     best: Option | None = None
-    for pool in ([victim for victim in among if not victim.busy], among):
-        chosen = cheapest_set(short, pool) if short else []
-        if chosen is not None:
-            option = _priced(state, model, placement, suffering, own + chosen)
-            if best is None or option.at_s < best.at_s:
-                best = option
+    for chosen in among.cheapest_sets(short) if short else [[]]:
+        option = _priced(state, model, placement, suffering, own + chosen)
+        if best is None or option.at_s < best.at_s:
+            best = option
     return best
 
 
@@ -184,7 +217,7 @@ def _priced(
 ) -> Option:
     settings = state.settings
     load_s = model.profile.load_s
-    cost_s = sum(victim.cost_s for victim in chosen)
+    cost_s = sum(victim.price_s for victim in chosen)
     drain_s = max((victim.drain_s for victim in chosen), default=0.0)
     part = state.pressure.part(state.now_s) / settings.load_pressure
     factor = settings.swap_factor * min(4.0, max(1.0, part))
@@ -193,7 +226,7 @@ def _priced(
     if busy:
         pays_at_s = state.now_s + (factor * cost_s - suffering.value_s) / growth
         stays_s = quantum_s(state, load_s + drain_s)
-        pays_at_s = max(pays_at_s, *(victim.resident.ready_s + stays_s for victim in busy))
+        pays_at_s = max(pays_at_s, *(victim.resident.ready_s + stays_s * _claim(victim, suffering) for victim in busy))
         patience_at_s = max(suffering.patience_at_s, *(victim.resident.ready_s + load_s + drain_s for victim in busy))
     else:
         pays_at_s = state.now_s + (0.5 * factor * cost_s - suffering.value_s - suffering.growth * load_s) / growth
@@ -206,7 +239,12 @@ def _priced(
 
 def _may_stay(victim: Victim, suffering: Suffering) -> bool:
     """What serves only lower classes, or only clients that had far more than their share, has no claim to stay."""
-    return victim.class_ <= suffering.class_ and 2 * victim.entitled >= suffering.entitled
+    return victim.class_ <= suffering.class_ and _claim(victim, suffering) >= _LEAST_CLAIM
+
+
+def _claim(victim: Victim, suffering: Suffering) -> float:
+    """How much of its quantum a victim may stay: less, the more of its service goes to those who had more than others."""
+    return min(1.0, victim.claim / max(suffering.entitled, 1e-9))
 
 
 def quantum_s(state: State, switch_s: float) -> float:
@@ -232,7 +270,7 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         group.grow_old(now_s + lead_s)
         highest = min(highest, group.class_)
         entitled = group_entitlement(state, group)
-        most_entitled = max(most_entitled, entitled)
+        most_entitled = max(most_entitled, most_entitled_of(state, group))
         value = settings.class_values[group.class_] * entitled
         late_value = value * settings.late_value
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
@@ -267,91 +305,12 @@ def bring_back(state: State) -> None:
         start(state, best[1], best[2], "memory is free and it is likely to be asked for soon")
 
 
-# ---- carrying a swap through -----------------------------------------------------------------------------------------
-
-
-def make_plan(state: State, option: Option) -> None:
-    if not option.victims:
-        start(state, option.model, option.placement, "fits free memory")
-        return
-    chosen = [victim.resident for victim in option.victims]
-    plan = Plan(option.model, option.placement, chosen)
-    state.plans.append(plan)
-    _charge(state, option.model)
-    for victim in chosen:
-        victim.gated = True
-        victim.drain_until_s = state.now_s + remaining_s(state, victim)
-        if not victim.serving:
-            displace(state, victim, option.model)
-
-
-def displace(state: State, victim: Resident, by: ModelState) -> None:
-    state.displaced[victim.model.name] = victim.model
-    state.stop(victim, f"room for {by.name}")
-
-
-def carry_on_plans(state: State) -> None:
-    """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more."""
-    for plan in list(state.plans):
-        still = [victim for victim in plan.victims if victim.engine in state.residents]
-        if not plan.model.queue.count:
-            drop(state, plan)
-        elif still:
-            for victim in still:
-                if victim.phase == "ready" and not victim.serving:
-                    displace(state, victim, plan.model)
-        else:
-            state.plans.remove(plan)
-            if (
-                not state.ledger.missing(plan.placement)
-                and plan.model.resident is None
-                and not _link_busy(state, plan.placement)
-            ):
-                start(state, plan.model, plan.placement, "room was made")
-
-
-def drop(state: State, plan: Plan) -> None:
-    """Those of its victims that are not stopping yet go on."""
-    state.plans.remove(plan)
-    for victim in plan.victims:
-        if victim.phase == "ready":
-            victim.gated = False
-            fill(state, victim)
-
-
-def start(state: State, model: ModelState, placement: Placement, reason: str) -> None:
-    state.starts += 1
-    engine = f"{model.name}#{state.starts}"
-    held: dict[DeviceId, int] = {}
-    for device, share in placement.shares:
-        held[device] = held.get(device, 0) + share.total_bytes
-        state.loading[device] = state.loading.get(device, 0) + 1
-    resident = Resident(engine, model, placement, held, state.now_s)
-    resident.threads = threads_of(state, resident)
-    state.ledger.hold(held.items())
-    state.residents[engine] = resident
-    model.resident = resident
-    state.displaced.pop(model.name, None)
-    state.pressure.loaded(state.now_s, model.profile.load_s)
-    state.place(model)
-    state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
-
-
-def _charge(state: State, model: ModelState) -> None:
-    """The load is paid by those whose waiting made others leave, each by how many it has waiting."""
-    lines = [line for group in model.queue.groups for line in group.lines.values()]
-    count = sum(line.timely_count + line.late_count for line in lines)
-    for line in lines:
-        part = (line.timely_count + line.late_count) / count
-        state.accounts.charge(line.account, model.profile.load_s * part, state.now_s)
-
-
 def _planned_devices(state: State) -> set[DeviceId]:
     return {device for plan in state.plans for device, _ in plan.placement.shares}
 
 
-def _link_busy(state: State, placement: Placement) -> bool:
-    return any(state.loading.get(device) for device, _ in placement.shares)
+def _room_bytes(state: State) -> int:
+    return sum(max(0, state.ledger.free_bytes(device)) for device in state.ledger.devices)
 
 
 def _fits_free(state: State, placement: Placement) -> bool:

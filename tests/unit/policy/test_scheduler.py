@@ -568,3 +568,49 @@ def test_views_show_the_queue_with_places_and_predictions(count: int) -> None:
     assert [view.predicted_wait_s for view in views] == sorted(view.predicted_wait_s for view in views)
     clients = {view.name: view for view in town.scheduler.clients_view()}
     assert (clients["me"].queued, clients["nobody"].serving) == (count, 1)
+
+
+def three_of_which_two_fit() -> Town:
+    town = Town(None, gpu("gpu", 16))
+    for name in ("a", "b", "c"):
+        town.learn(name, placement(("gpu", 8), slots=2))
+    return town
+
+
+def test_another_leaves_in_the_place_of_a_victim_that_drains_for_too_long() -> None:
+    town = three_of_which_two_fit()
+    town.ask("one", "a", output_tokens=1000)
+    town.make_ready("a#1")
+    town.ask("two", "b", output_tokens=1000)
+    town.make_ready("b#2")
+    town.ask("other", "c", "you", class_=Class.INTERACTIVE)
+    town.pass_time(60.0)
+    (draining,) = [one for one in town.scheduler.state.residents.values() if one.gated]
+    request, idle = ("one", "a#1") if draining.engine == "b#2" else ("two", "b#2")
+    town.finish(request)
+    assert town.stopped == [idle]
+    assert not draining.gated
+
+
+def test_who_floods_takes_nothing_new_while_others_wait_for_memory() -> None:
+    town = three_of_which_two_fit()
+    for number in range(9):
+        town.ask(f"few{number}", "b", f"client{number}", output_tokens=10)
+    town.make_ready("b#1")
+    for number in range(9):
+        town.finish(f"few{number}")
+    for number in range(40):
+        town.ask(f"many{number}", "a", "flood", output_tokens=500)
+    town.make_ready("a#2")
+    for number in range(10):
+        town.pass_time(1.0)
+        town.finish(f"many{number}", output_tokens=500)
+    town.ask("mine", "b", "flood", output_tokens=500)
+    assert "mine" in town.serving
+    town.ask("few", "c", "client1", class_=Class.INTERACTIVE)
+    town.pass_time(30.0)
+    assert town.scheduler.state.plans
+    town.finish("many10", output_tokens=500)
+    assert not [one for one in town.served if one.startswith("many")]
+    town.settle()
+    assert not town.open

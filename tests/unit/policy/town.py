@@ -7,6 +7,7 @@ import math
 from partage.domain import Device, Footprint, LaunchSettings, Placement
 from partage.policy import actions, events
 from partage.policy.scheduler import Scheduler
+from partage.policy.serving import others_need
 from partage.policy.settings import PolicySettings
 
 
@@ -191,7 +192,11 @@ class Town:
             if not idle_slot or resident.gated or resident.resting or (resident.threads and not resident.serving):
                 continue
             for group in resident.model.queue.groups[:2]:
-                blocked = all(line.account.at_limit for line in group.lines.values())
+                held = others_need(state, resident)
+                blocked = all(
+                    line.account.at_limit or (held and state.accounts.floods(line.account, state.now_s))
+                    for line in group.lines.values()
+                )
                 assert blocked, f"{group.count} wait for {resident.engine}, which has a slot free"
 
     def _check(self) -> None:

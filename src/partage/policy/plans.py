@@ -1,0 +1,102 @@
+"""An exchange carried through: victims gated, drained and stopped, and the model started in their place (check 3)."""
+
+from __future__ import annotations
+
+from partage.domain import DeviceId, Placement
+from partage.policy.actions import StartEngine
+from partage.policy.eviction import remaining_s
+from partage.policy.serving import fill
+from partage.policy.state import ModelState, Plan, Resident, State
+from partage.policy.turns import threads_of
+
+
+def exchange(state: State, model: ModelState, placement: Placement, victims: list[Resident]) -> None:
+    """The victims take nothing new, drain and are stopped; then the model is started in their place."""
+    if not victims:
+        start(state, model, placement, "fits free memory")
+        return
+    claimed = any(
+        not state.accounts.floods(line.account, state.now_s)
+        for group in model.queue.groups
+        for line in group.lines.values()
+    )
+    state.plans.append(Plan(model, placement, victims, claimed))
+    _charge(state, model)
+    for victim in victims:
+        victim.gated, victim.gated_s = True, state.now_s
+        victim.drain_until_s = state.now_s + remaining_s(state, victim)
+        if not victim.serving:
+            displace(state, victim, model)
+
+
+def displace(state: State, victim: Resident, by: ModelState) -> None:
+    state.displaced[victim.model.name] = victim.model
+    state.stop(victim, f"room for {by.name}")
+
+
+def carry_on_plans(state: State) -> None:
+    """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more."""
+    for plan in list(state.plans):
+        still = [victim for victim in plan.victims if victim.engine in state.residents]
+        if not plan.model.queue.count:
+            drop(state, plan)
+            go_on(state)
+        elif still:
+            for victim in still:
+                if victim.phase == "ready" and not victim.serving:
+                    displace(state, victim, plan.model)
+        else:
+            state.plans.remove(plan)
+            if (
+                not state.ledger.missing(plan.placement)
+                and plan.model.resident is None
+                and not link_busy(state, plan.placement)
+            ):
+                start(state, plan.model, plan.placement, "room was made")
+            go_on(state)
+
+
+def drop(state: State, plan: Plan) -> None:
+    """Those of its victims that are not stopping yet go on."""
+    state.plans.remove(plan)
+    for victim in plan.victims:
+        if victim.phase == "ready":
+            victim.gated = False
+
+
+def go_on(state: State) -> None:
+    """A plan has ended: who was held back for its sake may be served."""
+    for resident in list(state.residents.values()):
+        if resident.model.queue.ready_count:
+            fill(state, resident)
+
+
+def start(state: State, model: ModelState, placement: Placement, reason: str) -> None:
+    state.starts += 1
+    engine = f"{model.name}#{state.starts}"
+    held: dict[DeviceId, int] = {}
+    for device, share in placement.shares:
+        held[device] = held.get(device, 0) + share.total_bytes
+        state.loading[device] = state.loading.get(device, 0) + 1
+    resident = Resident(engine, model, placement, held, state.now_s)
+    resident.threads = threads_of(state, resident)
+    state.ledger.hold(held.items())
+    state.residents[engine] = resident
+    model.resident = resident
+    state.displaced.pop(model.name, None)
+    state.pressure.loaded(state.now_s, model.profile.load_s)
+    state.place(model)
+    state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
+
+
+def _charge(state: State, model: ModelState) -> None:
+    """The load is paid by those whose waiting made others leave, each by how many it has waiting."""
+    lines = [line for group in model.queue.groups for line in group.lines.values()]
+    count = sum(line.timely_count + line.late_count for line in lines)
+    for line in lines:
+        part = (line.timely_count + line.late_count) / count
+        state.accounts.charge(line.account, model.profile.load_s * part, state.now_s)
+
+
+def link_busy(state: State, placement: Placement) -> bool:
+    return any(state.loading.get(device) for device, _ in placement.shares)
