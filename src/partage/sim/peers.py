@@ -129,7 +129,8 @@ class Ollama(Peer):
 
     1. A request for a loaded model goes straight in, even while that model is being drained for another.
     2. Everything else waits in one FIFO; only its head is looked at, until it has been loaded.
-    3. Victim: shortest keep-alive (all alike here), then the blob's path (the name here); the first idle one, else the first.
+    3. Beside others, a model is loaded only if it needs no more than 80 % of what is free; else one of them leaves first.
+    4. Victim: shortest keep-alive (all alike here), then the blob's path (the name here); the first idle one, else the first.
     """
 
     max_queue = 512
@@ -182,6 +183,13 @@ class Ollama(Peer):
                     self.refuse(self.pending.popleft())
                 elif not self.victim.referred and not self.victim.stopping:
                     self.stop(self.victim)
+
+    def fitting(self, model: str) -> Placement | None:
+        placement = super().fitting(model)
+        if placement is None or not self.runners:
+            return placement
+        tight = any(share.total_bytes > 0.8 * self.free_bytes(device) for device, share in placement.shares)
+        return None if tight else placement
 
     def _find_runner_to_unload(self) -> Runner | None:
         in_order = [self.runners[name] for name in sorted(self.runners)]

@@ -104,3 +104,11 @@ def test_lru_serves_who_came_first_and_gates_its_victim() -> None:
 def test_without_a_memory_limit_nothing_is_loaded_twice() -> None:
     load = alternation((CHAT, LARGE), count=40, every_s=1.0)
     assert len(run("all-resident", load, MACHINE).stays) == 2
+
+
+def test_ollama_evicts_although_the_model_would_fit_beside_the_others() -> None:
+    """Preflight: no more than 80 % of what is free, and 11 GB are wanted of 11.5."""
+    load = workload("tight", (CHAT, LARGE), [asked(0.0, CHAT), asked(60.0, LARGE), asked(120.0, CHAT)], 180.0)
+    peer, ours = (run(policy, load, gpus(18 * GB)) for policy in ("ollama", "partage"))
+    assert len(peer.stays) == 3
+    assert len(ours.stays) == 2
