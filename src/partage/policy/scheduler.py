@@ -10,8 +10,8 @@ On every event, after it was noted:
 6. batch work leaves slots free for people, and takes half of them at most while people are served beside it;
 7. nothing starts that the ledger cannot pay for: budget, less strangers, less residents, less loads on their way.
 
-Served in serving.py (1, 6), loaded and exchanged in swapping.py (2, 3) and eviction.py (3, 4), refused in admission.py (5),
-ended in residency.py (4, 7). Time-sharing of the host's cores is in turns.py.
+Served in serving.py (1, 6), loaded and exchanged in swapping.py (2, 3), plans.py (3) and eviction.py (3, 4), refused in
+admission.py (5), ended in residency.py (4, 7). Time-sharing of the host's cores is in turns.py.
 """
 
 from __future__ import annotations
