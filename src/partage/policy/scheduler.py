@@ -133,10 +133,10 @@ class Scheduler:
         account = state.accounts.of(demand.client)
         limit = account.max_concurrent
         model = admission.admit(state, demand)
+        if account.max_concurrent != limit:
+            self._offer_again(account)  # also where this request itself is refused
         if model is None:
             return
-        if account.max_concurrent != limit:
-            self._offer_again(account)
         if model.resident is not None:
             serving.fill(state, model.resident)
         if model.name in state.unplaced:

@@ -103,6 +103,8 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
 
 def others_need(state: State, resident: Resident) -> bool:
     """Who floods takes nothing new where clients that had less wait for memory: one engine or another is idle sooner."""
+    if resident.threads:
+        return False  # turns at the cores keep order there, and one in line for them must not be held up
     return any(
         plan.claimed and plan.model is not resident.model and plan.placement.bytes_on(device)
         for plan in state.plans
