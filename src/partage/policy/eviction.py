@@ -71,11 +71,17 @@ def victims(state: State) -> Pools:
 
 
 def may_leave(state: State, resident: Resident) -> bool:
-    if resident.phase != "ready" or resident.gated:
-        return False
-    if resident.owed and resident.model.queue.ready_count:
-        return False
-    return not state.is_pinned(resident)
+    return may_be_replaced(resident) and not state.is_pinned(resident)
+
+
+def may_be_replaced(resident: Resident) -> bool:
+    """By a larger engine of its own model: a pin says that the model stays, not that its context does."""
+    return resident.phase == "ready" and not resident.gated and not (resident.owed and resident.model.queue.ready_count)
+
+
+def replaced(state: State, resident: Resident) -> Victim:
+    """What it costs to exchange the engine for a larger one of its model."""
+    return _weighed(state, resident)
 
 
 def _weighed(state: State, resident: Resident) -> Victim:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId, Placement
-from partage.policy.eviction import Pools, Victim, group_entitlement, most_entitled_of, remaining_s, victims
+from partage.policy.eviction import (
+    Pools,
+    Victim,
+    group_entitlement,
+    may_be_replaced,
+    most_entitled_of,
+    remaining_s,
+    replaced,
+    victims,
+)
 from partage.policy.plans import carry_on_plans, drop, exchange, go_on, link_busy, start
 from partage.policy.serving import fill
 from partage.policy.state import ModelState, Plan, Resident, State
@@ -198,9 +207,9 @@ def _by_victims(
 ) -> Option | None:
     own: list[Victim] = []
     if model.resident is not None:
-        own = [victim for victim in among.found if victim.resident is model.resident]
-        if not own:
+        if not may_be_replaced(model.resident):
             return None
+        own = [replaced(state, model.resident)]
         held = model.resident.bytes_
         short = {device: size - held.get(device, 0) for device, size in short.items() if size > held.get(device, 0)}
         among = among.without(model.resident)

@@ -367,6 +367,20 @@ def test_longer_context_replaces_the_engine_once_it_has_drained() -> None:
     assert "long" in town.serving
 
 
+def test_a_pinned_model_is_exchanged_for_itself_with_a_longer_context() -> None:
+    """A pin says that the model stays, not that its context does: those who need more would wait until refused."""
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 4), context=4096), placement(("gpu", 6), context=32768))
+    loaded(town)
+    town.tell(events.PinChanged(model="a", pinned=True))
+    town.ask("long", "a", context_tokens=20_000)
+    town.pass_time(30.0)
+    assert town.stopping == {"a#1"}
+    town.go("a#1")
+    town.make_ready(town.started[0])
+    assert "long" in town.serving
+
+
 def test_load_only_is_answered_when_the_model_is_ready_and_takes_no_slot() -> None:
     town = two_that_exclude_each_other(slots=1)
     town.ask("load", "a", load_only=True)
