@@ -8,8 +8,8 @@ from contextlib import aclosing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 from registry_process import free_port, gguf_of
 
 from partage.errors import DigestMismatch, NotFound, PullError
@@ -84,7 +84,7 @@ class FakeHub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHub]:
     hub = FakeHub()
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{hub.port}")
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.port}")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     thread = threading.Thread(target=hub.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -136,7 +136,7 @@ async def test_a_repository_that_is_not_there_is_not_found(store: Store):
 
 
 async def test_without_a_connection_it_is_said_in_one_line(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(PullError, match=r"127\.0\.0\.1:\d+ cannot be reached") as caught:
         await finish(store, "hf.co/user/repo")
     assert "\n" not in caught.value.message
