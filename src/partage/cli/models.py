@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import load_config
 from partage.domain import JsonObject, JsonValue, Model
-from partage.errors import PartageError
 from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
 from partage.models.shelves import Shelves
@@ -26,7 +22,6 @@ from partage.serve.shop import shelves_of
 Home: TypeAlias = Annotated[
     Path | None, typer.Option("--home", help="Where models are kept. Default: $PARTAGE_HOME, else ~/.partage.")
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name, as in smollm2:135m.")]
 
 
@@ -38,10 +33,10 @@ def register(app: typer.Typer) -> None:
 
 def list_command(home: Home = None, as_json: Json = False) -> None:
     """List the models on this machine."""
-    with _errors():
+    with errors():
         models = _shelves(home).list()
     if as_json:
-        _print_json([_summary(model) for model in models])
+        print_json([_summary(model) for model in models])
         return
     if not models:
         print("no models yet; fetch one: partage pull smollm2:135m")
@@ -56,7 +51,7 @@ def list_command(home: Home = None, as_json: Json = False) -> None:
             ", ".join(sorted(model.capabilities)),
             _ago(model.modified_at),
         )
-    _console().print(table)
+    console().print(table)
 
 
 def show_command(
@@ -68,12 +63,12 @@ def show_command(
     ] = False,
 ) -> None:
     """Show what a model is: anatomy, origin, licence, template."""
-    with _errors():
+    with errors():
         shelves = _shelves(home)
         model = shelves.get(name)
         manifest = shelves.store.manifest(name) if shelves.store.exists(name) else None
         if as_json:
-            _print_json(_details(model, manifest, verbose=verbose))
+            print_json(_details(model, manifest, verbose=verbose))
             return
     table = Table(box=None, show_header=False, pad_edge=False)
     for row in _rows(model, manifest):
@@ -81,39 +76,24 @@ def show_command(
     if verbose:
         for key, value in model.anatomy.metadata.items():
             table.add_row(key, _shortened(value))
-    console = _console()
-    console.print(table)
+    terminal = console()
+    terminal.print(table)
     if model.template and not verbose:
-        console.print("\ntemplate", style="bold")
-        console.print(model.template, markup=False, highlight=False)
+        terminal.print("\ntemplate", style="bold")
+        terminal.print(model.template, markup=False, highlight=False)
 
 
 def remove_command(names: Annotated[list[str], typer.Argument(help="Models to remove.")], home: Home = None) -> None:
     """Remove models. Files that another name shares stay."""
-    with _errors():
+    with errors():
         shelves = _shelves(home)
         for name in names:
             shelves.remove(name)
             print(f"removed {name}")
 
 
-@contextlib.contextmanager
-def _errors() -> Generator[None]:
-    """Our errors end the command with status 1 and their message; anything else is a defect and shows as one."""
-    try:
-        yield
-    except PartageError as error:
-        print(f"partage: {error.message}", file=sys.stderr)
-        raise typer.Exit(1) from error
-
-
 def _shelves(home: Path | None) -> Shelves:
     return shelves_of(load_config(), home=home)
-
-
-def _console() -> Console:
-    # A pipe has no width; a table cut at 80 columns would lose names.
-    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def _summary(model: Model) -> JsonObject:
@@ -204,7 +184,3 @@ def _ago(moment: str) -> str:
             count = int(seconds // size)
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
-
-
-def _print_json(value: JsonValue) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Generator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
@@ -29,7 +28,7 @@ def console() -> Console:
     """As wide as the terminal; wide enough for every table when the output goes into a pipe."""
     from rich.console import Console  # noqa: PLC0415 what prints no table need not wait for it
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(value: JsonValue) -> None:
@@ -64,7 +63,3 @@ def _leave(error: BaseException) -> NoReturn:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def ago(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
