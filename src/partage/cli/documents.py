@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import msgspec
 import typer
 import uvloop
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from partage.cli.files import OnStep, send_each
 from partage.cli.terminal import FAILED, Json, console, errors, print_json
-from partage.client.problems import error_of
+from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.domain import JsonObject
-from partage.errors import EngineTimedOut, InvalidRequest, PartageError, ServiceUnreachable
+from partage.errors import EngineTimedOut, InvalidRequest, PartageError
 from partage.serve.services import documents_url
 
 
@@ -73,64 +71,32 @@ def _schema(given: str | None) -> str | None:
 async def _process(
     url: str, files: Sequence[Path], form: dict[str, str], timeout_s: float, *, quiet: bool
 ) -> list[JsonObject]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes: list[JsonObject] = []
-    async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)) as session:
-        with Progress(*columns, console=console(), transient=True, disable=quiet) as progress:
-            for file in files:
-                bar = progress.add_task(file.name, total=None)
-                try:
-                    outcomes.append(await _one(session, file, form, timeout_s, progress, bar))
-                except ServiceUnreachable:
-                    raise
-                except PartageError as error:
-                    outcomes.append({"file": str(file), "error": error.message})
-                progress.remove_task(bar)
-    return outcomes
+    async with service_session(timeout_s=None) as session:
+        service = Service(session, "document", url)
+        return await send_each(files, lambda file, on_step: _one(service, file, form, timeout_s, on_step), quiet=quiet)
 
 
-async def _one(
-    session: aiohttp.ClientSession, file: Path, form: dict[str, str], timeout_s: float, progress: Progress, bar: TaskID
-) -> JsonObject:
-    data = aiohttp.FormData(form)
-    data.add_field("file", io.BytesIO(await asyncio.to_thread(file.read_bytes)), filename=file.name)
-    async with _sent(session, "POST", "/jobs", data) as reply:
-        job: Any = await reply.json()
+async def _one(service: Service, file: Path, form: dict[str, str], timeout_s: float, on_step: OnStep) -> JsonObject:
+    content = await asyncio.to_thread(file.read_bytes)
+    job = await service.send("POST", "/jobs", dict[str, Any], file_form(file.name, content, form))
+    path = f"/jobs/{job['id']}"
     try:
-        async with asyncio.timeout(timeout_s), _sent(session, "GET", f"/jobs/{job['id']}/events") as events:
-            async for line in events.content:
+        async with asyncio.timeout(timeout_s), service.lines("GET", f"{path}/events") as events:
+            async for line in events:
                 if line.startswith(b"data: "):
                     event = msgspec.json.decode(line[6:])
-                    progress.update(bar, completed=event.get("done", 0), total=event.get("pages"))
+                    on_step(event.get("done", 0), event.get("pages"))
     except TimeoutError:
         late = f"{file.name} is not finished after {timeout_s:g} s; the work goes on as job {job['id']}"
         raise EngineTimedOut(late) from None
     except (asyncio.CancelledError, KeyboardInterrupt):
         with suppress(PartageError):  # nobody waits for it any more
-            async with _sent(session, "DELETE", f"/jobs/{job['id']}"):
-                pass
+            await service.send("DELETE", path, msgspec.Raw)
         raise
-    async with _sent(session, "GET", f"/jobs/{job['id']}") as reply:
-        job = await reply.json()
+    job = await service.send("GET", path, dict[str, Any])
     if job["result"] is None:
-        message = job["error"]["message"] if job["error"] else f"the job was {job['state']}"
-        return {"file": str(file), "error": message}
-    return {"file": str(file), **job["result"]}
-
-
-@asynccontextmanager
-async def _sent(
-    session: aiohttp.ClientSession, method: str, path: str, data: aiohttp.FormData | None = None
-) -> AsyncGenerator[aiohttp.ClientResponse]:
-    try:
-        async with session.request(method, path, data=data) as reply:
-            if reply.status >= 400:
-                raise error_of(reply.status, reply.headers, await reply.read())
-            yield reply
-    except aiohttp.ClientError as error:
-        raise ServiceUnreachable(
-            f"the document service does not answer: {error}; start it with `partage up`"
-        ) from error
+        return {"error": job["error"]["message"] if job["error"] else f"the job was {job['state']}"}
+    return job["result"]
 
 
 def _show(outcome: Any) -> None:  # noqa: ANN401 - as the service sent it

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,16 +12,15 @@ import msgspec
 import typer
 import uvloop
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from partage.cli.files import OnStep, send_each
 from partage.cli.terminal import FAILED, Json, console, errors, print_json
-from partage.client.problems import error_of
+from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.domain import JsonObject
-from partage.errors import EngineTimedOut, PartageError, ServiceUnreachable
+from partage.errors import ServiceUnreachable
 
-LINES = "application/x-ndjson"
 RagUrl = Annotated[str | None, typer.Option("--url", help="Where the RAG service is. Default: the configured one.")]
 
 
@@ -81,39 +78,22 @@ def _configured_url() -> str:
     return f"http://{'127.0.0.1' if rag.host == '0.0.0.0' else rag.host}:{rag.port}"  # noqa: S104 compared, not bound
 
 
-# ---- ingest ----------------------------------------------------------------------------------------------------
-
-
 async def _ingest(url: str, files: Sequence[Path], *, quiet: bool) -> list[JsonObject]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes: list[JsonObject] = []
-    async with _session() as session:
-        with Progress(*columns, console=console(), transient=True, disable=quiet) as progress:
-            for file in files:
-                bar = progress.add_task(file.name, total=None)
-                try:
-                    outcomes.append(await _ingest_one(session, url, file, progress, bar))
-                except ServiceUnreachable:
-                    raise
-                except PartageError as error:
-                    outcomes.append({"file": str(file), "error": error.message})
-                progress.remove_task(bar)
-    return outcomes
+    async with service_session(timeout_s=None) as session:  # a long document may take as long as it takes
+        service = Service(session, "RAG", url)
+        return await send_each(files, lambda file, on_step: _ingest_one(service, file, on_step), quiet=quiet)
 
 
-async def _ingest_one(
-    session: aiohttp.ClientSession, url: str, file: Path, progress: Progress, bar: TaskID
-) -> JsonObject:
-    form = aiohttp.FormData()
-    form.add_field("file", io.BytesIO(await asyncio.to_thread(file.read_bytes)), filename=file.name)
-    async with _sent(session, url, "/documents", form) as reply:
-        async for line in reply.content:
+async def _ingest_one(service: Service, file: Path, on_step: OnStep) -> JsonObject:
+    form = file_form(file.name, await asyncio.to_thread(file.read_bytes))
+    async with service.lines("POST", "/documents", form) as lines:
+        async for line in lines:
             step = msgspec.json.decode(line)
             if "error" in step:
-                return {"file": str(file), "error": step["error"]["message"]}
+                return {"error": step["error"]["message"]}
             if "document" in step:
-                return {"file": str(file), **step}
-            progress.update(bar, completed=step["done"], total=step["total"] or None)
+                return step
+            on_step(step["done"], step["total"] or None)
     raise ServiceUnreachable(f"the RAG service stopped while it took {file.name} in; start it again and repeat")
 
 
@@ -127,12 +107,9 @@ def _told(outcome: JsonObject) -> str:
     )
 
 
-# ---- ask -------------------------------------------------------------------------------------------------------
-
-
 async def _ask(url: str, body: JsonObject) -> JsonObject:
-    async with _session() as session, _sent(session, url, "/query", aiohttp.JsonPayload(body)) as reply:
-        return msgspec.json.decode(await reply.read())
+    async with service_session(timeout_s=None) as session:  # the service bounds every step itself
+        return await Service(session, "RAG", url).send("POST", "/query", dict[str, Any], aiohttp.JsonPayload(body))
 
 
 def _show(answer: JsonObject) -> None:
@@ -151,31 +128,3 @@ def _show(answer: JsonObject) -> None:
     if citations:
         console().print()
         console().print(table)
-
-
-# ---- the service -----------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _session() -> AsyncGenerator[aiohttp.ClientSession]:
-    # The service bounds every step itself; a long document may take as long as it takes.
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        yield session
-
-
-@asynccontextmanager
-async def _sent(
-    session: aiohttp.ClientSession, url: str, path: str, body: aiohttp.FormData | aiohttp.JsonPayload
-) -> AsyncGenerator[aiohttp.ClientResponse]:
-    try:
-        async with session.post(
-            url.rstrip("/") + path, data=body, headers={"Accept": f"{LINES}, application/json"}
-        ) as reply:
-            if reply.status >= 400:
-                raise error_of(reply.status, reply.headers, await reply.read())
-            yield reply
-    except TimeoutError as error:
-        raise EngineTimedOut(f"the RAG service at {url} did not answer in time") from error
-    except aiohttp.ClientError as error:
-        raise ServiceUnreachable(f"no RAG service answers at {url}: start it with `partage up`") from error

@@ -11,11 +11,11 @@ from nicegui import ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from partage.client.hub_client import HubClient
+from partage.client.services import Documents, Rag, service_session
 from partage.clock import SystemClock, unix_s
 from partage.dashboard.pages import ask, chat, documents, models, overview
 from partage.dashboard.pages.frame import Parts
 from partage.dashboard.poller import Poller
-from partage.dashboard.services import opened
 from partage.dashboard.settings import DashboardSettings
 
 POLL_TIMEOUT_S = 3.0
@@ -39,11 +39,12 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         async with (
             polled,
             asked,
-            opened(settings.documents_url, settings.rag_url, settings.api_key) as (documents_service, rag_service),
+            service_session(settings.api_key) as session,
             asyncio.TaskGroup() as tasks,
         ):
             poller = Poller(polled, SystemClock(), unix_s)
-            app.state.parts = Parts(poller, asked, documents_service, rag_service)
+            documents_service = Documents(session, "documents", settings.documents_url)
+            app.state.parts = Parts(poller, asked, documents_service, Rag(session, "rag", settings.rag_url))
             polling = tasks.create_task(poller.run(), name="poll the hub")
             try:
                 yield

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from partage.client.services import Answered, Cited
 from partage.dashboard.numbers import seconds
-from partage.dashboard.services import Answered, Cited
 from partage.domain import JsonObject
 
 MARK = re.compile(r"\[(\d+)\]")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from partage.client.services import Box, Found, Processed
 from partage.dashboard.numbers import count, seconds
-from partage.dashboard.services import Box, Found, Processed
 from partage.domain import JsonObject
 
 READ_BY = {"text_layer": "text layer", "ocr": "OCR", "vision_model": "vision model"}

@@ -10,12 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from partage.demo.outcome import DemoResult, DevicePeak, DocumentOutcome, FieldRead, PageRead, QuestionOutcome, Turn
+from partage.client.services import Found, Processed
+from partage.demo.outcome import (
+    Citation,
+    DemoResult,
+    DevicePeak,
+    DocumentOutcome,
+    FieldRead,
+    PageRead,
+    QuestionOutcome,
+    Turn,
+)
 from partage.demo.samples.draw import Sample, draw_samples
 from partage.demo.samples.knowledge import QUESTIONS, Question, knowledge_files
-from partage.demo.samples.returns import FIELDS
+from partage.demo.samples.returns import FIELDS, Value
 from partage.demo.score import is_answered, is_cited, judge
-from partage.demo.services import Processed, ReadField
 from partage.demo.stack import Endpoints, Hub, Stack, open_stack
 from partage.demo.status import Status, all_residents, peak_bytes, read_status
 from partage.demo.talk import SCRIPT, converse
@@ -26,6 +35,7 @@ DOCUMENTS_AT_ONCE = 3
 PAUSE_S = 0.4
 """Between an answer in the chat and the next question: people read, and models that are never idle prove nothing."""
 SAMPLE_EVERY_S = 0.5
+SCHEMA = "rma"
 
 
 Phase: TypeAlias = Literal["samples", "chat alone", "documents", "questions"]
@@ -159,7 +169,8 @@ class Demo:
         async with at_once:
             start_s = self._clock.now_s()
             try:
-                processed = await self._stack.documents.process(sample.path)
+                content = await asyncio.to_thread(sample.path.read_bytes)
+                processed = await self._stack.documents.process(sample.path.name, content, SCHEMA)
             except PartageError as error:
                 outcome = DocumentOutcome(
                     name=sample.name, kind=sample.kind, seconds=self._clock.now_s() - start_s, error=error.message
@@ -177,7 +188,8 @@ class Demo:
     async def _index_knowledge(self) -> None:
         async with asyncio.TaskGroup() as indexing:
             for path in self._knowledge:
-                indexing.create_task(self._index(path.name, self._stack.rag.add_file(path)))
+                content = await asyncio.to_thread(path.read_bytes)
+                indexing.create_task(self._index(path.name, self._stack.rag.add(path.name, content)))
 
     async def _index(self, name: str, adding: Awaitable[None]) -> None:
         try:
@@ -199,9 +211,11 @@ class Demo:
         start_s = self._clock.now_s()
         expected = question.document if question.page is None else f"{question.document} page {question.page}"
         try:
-            answer, citations = await self._stack.rag.ask(question.text)
+            answered = await self._stack.rag.ask(question.text)
         except PartageError as error:
             return QuestionOutcome(question=question.text, expected=expected, error=error.message)
+        answer = answered.answer
+        citations = tuple(Citation(cited.document, cited.page, cited.text) for cited in answered.citations)
         return QuestionOutcome(
             question=question.text,
             expected=expected,
@@ -243,14 +257,18 @@ def scored(sample: Sample, processed: Processed, seconds: float) -> DocumentOutc
         fields=tuple(
             FieldRead(
                 field=name,
-                read=read.value,
+                read=_plain(read.value),
                 truth=sample.truth[name],
-                verdict=judge(read.value, sample.truth[name]),
+                verdict=judge(_plain(read.value), sample.truth[name]),
                 page=read.page,
                 confidence=read.confidence,
             )
             for name in FIELDS
-            for read in (processed.fields.get(name) or ReadField(),)
+            for read in (processed.fields.get(name, Found()),)
         ),
         seconds=seconds,
     )
+
+
+def _plain(value: object) -> Value:
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from partage.client.hub_client import HubClient
+from partage.client.services import Answered, Documents, Processed, Rag, service_session
 from partage.client.wire import ModelInfo
 from partage.clock import Clock, SystemClock
-from partage.demo.services import DocumentService, HttpDocuments, HttpRag, RagService, open_http
 from partage.demo.talk import ChatModel
 from partage.domain import JsonObject
 
@@ -40,6 +40,20 @@ class Hub(ChatModel, Protocol):
     async def status(self) -> JsonObject: ...
 
 
+class DocumentService(Protocol):
+    async def process(self, name: str, content: bytes, schema: str) -> Processed: ...
+
+
+class RagService(Protocol):
+    async def add(self, name: str, content: bytes) -> None: ...
+
+    async def add_pages(self, name: str, pages: Sequence[str]) -> None: ...
+
+    async def ask(self, question: str) -> Answered: ...
+
+    async def remove(self, names: Collection[str]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """The running services as the demo sees them."""
@@ -58,10 +72,12 @@ async def open_stack(endpoints: Endpoints) -> AsyncGenerator[Stack]:
     async with AsyncExitStack() as held:
         hub = await held.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.chat_key))
         admin = await held.enter_async_context(HubClient(endpoints.hub_url, api_key=endpoints.admin_key))
-        documents = await held.enter_async_context(
-            open_http("document", endpoints.documents_url, key=endpoints.documents_key)
-        )
-        rag = await held.enter_async_context(open_http("RAG", endpoints.rag_url, key=endpoints.rag_key))
+        documents = await held.enter_async_context(service_session(endpoints.documents_key))
+        rag = await held.enter_async_context(service_session(endpoints.rag_key))
         yield Stack(
-            hub=hub, admin=admin, documents=HttpDocuments(documents), rag=HttpRag(rag), chat_model=endpoints.chat_model
+            hub=hub,
+            admin=admin,
+            documents=Documents(documents, "document", endpoints.documents_url),
+            rag=Rag(rag, "RAG", endpoints.rag_url),
+            chat_model=endpoints.chat_model,
         )

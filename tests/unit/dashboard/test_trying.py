@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
+from partage.client.services import Answered, Box, Cited, Found, Page, Processed
 from partage.dashboard import paper
 from partage.dashboard.citations import AROUND, cited_answer
 from partage.dashboard.evidence import evidence
-from partage.dashboard.services import Answered, Box, Cited, Found, Page, Processed
 
 
 def test_every_field_with_a_place_has_its_box_on_its_page():

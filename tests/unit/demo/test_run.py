@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from partage.client.services import Answered, Cited, Found, Page, Processed
 from partage.client.wire import ChatPiece, ModelInfo
 from partage.clock import FakeClock
-from partage.demo.outcome import Citation, DemoResult, Verdict
+from partage.demo.outcome import DemoResult, Verdict
 from partage.demo.run import Demo, Step
 from partage.demo.samples.draw import Sample
 from partage.demo.samples.knowledge import MANUAL, POLICY, QUESTIONS
 from partage.demo.samples.returns import Return, read_returns
-from partage.demo.services import Processed, ReadField, ReadPage
 from partage.demo.stack import Stack
 from partage.demo.talk import SCRIPT
 from partage.domain import JsonObject, JsonValue, Message, Usage
@@ -36,6 +36,13 @@ def sample(return_: Return) -> Sample:
 
 
 SAMPLES = [sample(return_) for return_ in read_returns()]
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (*(sample.path for sample in SAMPLES), *KNOWLEDGE):
+        path.write_bytes(b"words")
 
 
 @dataclass
@@ -83,24 +90,22 @@ class FakeHub:
 class FakeDocuments:
     """Reads every field as it is printed, but for the documents it is told to spoil."""
 
-    spoilt: Mapping[str, ReadField] = field(default_factory=dict[str, ReadField])
+    spoilt: Mapping[str, Found] = field(default_factory=dict[str, Found])
     unreadable: str = ""
     at_once: int = 0
     most_at_once: int = 0
 
-    async def process(self, path: Path) -> Processed:
+    async def process(self, name: str, content: bytes, schema: str) -> Processed:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         for _ in range(3):
             await asyncio.sleep(0)
         self.at_once -= 1
-        if path.stem == self.unreadable:
+        if Path(name).stem == self.unreadable:
             raise DocumentUnreadable("the PDF is encrypted")
-        [truth] = [sample.truth for sample in SAMPLES if sample.path == path]
-        fields: dict[str, ReadField | None] = {
-            name: ReadField(value) for name, value in truth.items() if value is not None
-        }
-        return Processed([ReadPage(1, "text_layer", 0.01)], {**fields, **self.spoilt})
+        [truth] = [sample.truth for sample in SAMPLES if sample.path.name == name]
+        fields: dict[str, Found] = {name: Found(value) for name, value in truth.items() if value is not None}
+        return Processed([Page(1, method="text_layer", seconds=0.01)], fields={**fields, **self.spoilt})
 
 
 @dataclass
@@ -110,8 +115,9 @@ class FakeRag:
     refuses: str = ""
     indexed: set[str] = field(default_factory=set[str])
 
-    async def add_file(self, path: Path) -> None:
-        await self.add_pages(path.name, ())
+    async def add(self, name: str, content: bytes) -> None:
+        assert content
+        await self.add_pages(name, ())
 
     async def add_pages(self, name: str, pages: Sequence[str]) -> None:
         await asyncio.sleep(0)
@@ -122,11 +128,12 @@ class FakeRag:
     async def remove(self, names: Collection[str]) -> None:
         self.indexed.difference_update(names)
 
-    async def ask(self, question: str) -> tuple[str, tuple[Citation, ...]]:
+    async def ask(self, question: str) -> Answered:
         [asked] = [known for known in QUESTIONS if known.text == question]
         if asked.document not in self.indexed:
-            return "I do not know.", ()
-        return f"It says: {asked.fact}.", (Citation(asked.document, asked.page, asked.fact),)
+            return Answered("I do not know.")
+        cited = Cited(asked.document, page=asked.page or 1, text=asked.fact)
+        return Answered(f"It says: {asked.fact}.", [cited])
 
 
 async def at_once(_seconds: float) -> None:
@@ -176,9 +183,9 @@ async def test_chat_alone_is_over_before_the_first_document_is_sent():
     hub = FakeHub(FakeClock())
 
     class Watching(FakeDocuments):
-        async def process(self, path: Path) -> Processed:
+        async def process(self, name: str, content: bytes, schema: str) -> Processed:
             assert len(hub.asked) >= len(SCRIPT)
-            return await super().process(path)
+            return await super().process(name, content, schema)
 
     result, _ = await run(hub=hub, documents=Watching())
     assert len(result.chat_alone) == len(SCRIPT)
@@ -220,7 +227,7 @@ async def test_document_that_cannot_be_read_is_reported_and_the_others_go_on():
 
 
 async def test_invented_value_in_a_text_layer_is_a_problem():
-    result, _ = await run(documents=FakeDocuments(spoilt={"serial_number": ReadField("X-1")}))
+    result, _ = await run(documents=FakeDocuments(spoilt={"serial_number": Found("X-1")}))
     by_name = {document.name: document for document in result.documents}
     assert by_name["05-packing-slip"].count(Verdict.INVENTED) == 1
     assert "05-packing-slip: serial_number is invented: read 'X-1', printed None" in result.problems

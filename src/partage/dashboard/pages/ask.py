@@ -8,11 +8,11 @@ from nicegui import ui
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments, UploadEventArguments
 
+from partage.client.services import Answered
 from partage.dashboard.citations import cited_answer
 from partage.dashboard.pages.forms import file_button, form, writing
 from partage.dashboard.pages.frame import Parts, page, say, tag, told
 from partage.dashboard.panels import AnswerPanel
-from partage.dashboard.services import Answered
 from partage.errors import PartageError
 
 FILE_BYTES = 50 << 20

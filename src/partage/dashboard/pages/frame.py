@@ -11,10 +11,10 @@ from nicegui import ui
 from nicegui.element import Element
 
 from partage.client.hub_client import HubClient
+from partage.client.services import Documents, Rag
 from partage.dashboard.panels import Banner, Panel
 from partage.dashboard.picture import Picture
 from partage.dashboard.poller import Poller
-from partage.dashboard.services import Documents, Rag
 from partage.errors import PartageError
 
 PAGES = (("/", "Overview"), ("/models", "Models"), ("/chat", "Chat"), ("/documents", "Documents"), ("/ask", "Ask"))
