@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from pathlib import Path
 from typing import cast
 
 from bench.live_hub import CHAT, EMBED, LiveHub, live_hub
@@ -43,8 +44,8 @@ async def watch(hub: LiveHub, most: list[int]) -> None:
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-async def needs() -> list[int]:
-    async with live_hub() as hub:
+async def needs(model_home: Path | None = None) -> list[int]:
+    async with live_hub(model_home=model_home) as hub:
         for model in (CHAT, EMBED):
             await hub.post("/api/generate", {"model": model, "stream": False})
         status = await hub.status()

@@ -74,6 +74,9 @@ class Profiles:
     def keep_alive_s(self, model: str) -> float | None:
         return None
 
+    def overhead_measured(self, device: str, size: int) -> None:
+        """Every model takes what it takes."""
+
 
 class Workshop:
     """Brings and makes nothing, but takes the time of day."""

@@ -8,17 +8,19 @@ import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import uvloop
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from bench.census import Census, Seen, routes
 from partage.api.app import create_app
 from partage.config import load_config
 from partage.domain import JsonObject
@@ -27,7 +29,7 @@ from partage.hub.hub import Hub
 from partage.hub.library import Library
 from partage.models.pull import pull
 from partage.models.store import Store
-from partage.policy.events import Demand, EngineReady
+from partage.policy.events import Demand
 from partage.policy.views import DeviceView
 from partage.serve.http import bind, serve
 from partage.serve.hub_service import api_settings, build_hub
@@ -41,6 +43,7 @@ CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
 class LiveHub:
     url: str
     pid: int
+    log: Path
     session: aiohttp.ClientSession
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
@@ -53,9 +56,13 @@ class LiveHub:
             return await answer.json()
 
     async def loads(self) -> int:
-        """Engines started so far."""
-        async with self.session.get(f"{self.url}/bench/loads") as answer:
-            return int(await answer.text())
+        """Engines that became ready so far."""
+        async with self.session.get(f"{self.url}/bench/seen") as answer:
+            return (await answer.json()).get("EngineReady", 0)
+
+    async def census(self) -> Census:
+        async with self.session.get(f"{self.url}/bench/census") as answer:
+            return msgspec.json.decode(await answer.read(), type=Census)
 
     async def engine_session(self, model: str) -> aiohttp.ClientSession:
         """A session that talks to the model's engine itself, past the hub; the base URL is http://engine."""
@@ -67,29 +74,33 @@ class LiveHub:
 
 
 @asynccontextmanager
-async def live_hub(config: str = "", *, in_order: bool = False) -> AsyncGenerator[LiveHub]:
+async def live_hub(
+    config: str = "", *, in_order: bool = False, model_home: Path | None = None
+) -> AsyncGenerator[LiveHub]:
     """A hub with both small models in the store, on a free port, in a home of its own.
 
-    `in_order`: not with our policy, but first come, first served, with a swap at each alternation.
+    `in_order`: not with our policy, but first come, first served, with a swap at each alternation. `model_home`: where the
+    models are; they are fetched otherwise.
     """
-    models = await _models()
+    models = model_home or await _models()
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="partage-bench-")))
         for folder in ("blobs", "models"):
             (home / folder).symlink_to(models / folder)
         (home / "partage.yaml").write_text(config)
+        log = stack.enter_context((home / "hub.log").open("wb"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.live_hub", *(["--in-order"] if in_order else [])),
             env={**os.environ, "PARTAGE_HOME": str(home), "PARTAGE_CONFIG": str(home / "partage.yaml")},
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=log,
         )
         try:
             assert process.stdout is not None
             url = json.loads(await process.stdout.readline())["ready"]
             timeout = aiohttp.ClientTimeout(total=600)
             session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-            yield LiveHub(url=url, pid=process.pid, session=session)
+            yield LiveHub(url=url, pid=process.pid, log=home / "hub.log", session=session)
         finally:
             process.terminate()
             await process.wait()
@@ -114,24 +125,6 @@ def _engines(hub: Hub) -> Route:
         return JSONResponse(found)
 
     return Route("/bench/engines", answer)
-
-
-def _loads(hub: Hub) -> Callable[[Request], PlainTextResponse]:
-    counted = Loads()
-    hub._observers.append(counted)  # noqa: SLF001
-    return lambda _: PlainTextResponse(str(counted.count))
-
-
-class Loads:
-    """Counts the engines that became ready."""
-
-    count = 0
-
-    def decided(self, at_s: float, event: object, actions: object) -> None:
-        self.count += isinstance(event, EngineReady)
-
-    def refused(self, client: object, model: str, error: object) -> None:
-        """Nothing to count."""
 
 
 class InOrder(Peer):
@@ -189,7 +182,9 @@ async def _serve() -> None:
     if "--in-order" in sys.argv:
         hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
     app = create_app(Desk(hub, workshop), api_settings(config))
-    app.router.routes += [_engines(hub), Route("/bench/loads", _loads(hub))]
+    seen = Seen()
+    hub._observers.append(seen)  # noqa: SLF001
+    app.router.routes += [_engines(hub), *routes(hub, seen)]
     async with hub.running():
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)
 

@@ -151,6 +151,8 @@ class Device:
     """Never promised: for the desktop, the driver, and the unforeseen."""
     cores: int = 0
     """CPU cores that engines may compute on (host only)."""
+    overhead_bytes: int | None = None
+    """What the driver takes for one process that computes there (context, kernels). None: not measured yet."""
 
     @property
     def budget_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """Who holds a GPU's memory: an engine of ours, a lease, a container, or a stranger.
 
 Checked in this order, for each process the driver shows:
-1. it, or a process above it, is an engine of ours;
+1. it, or a process above it, is an engine of ours, or the hub, whose child is an engine that still loads;
 2. the same for a lease;
 3. its cgroup is a container's: named as Docker names it, by its id where Docker is not to be asked;
 4. it is somebody's program on the host;
@@ -10,14 +10,18 @@ Checked in this order, for each process the driver shows:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from partage.device.nvml import GpuProcess
 from partage.device.processes import Processes
+from partage.domain import DeviceId, EngineId
 
 OwnerKind: TypeAlias = Literal["engine", "lease", "container", "stranger", "unseen"]
+LOADING = "loading"
+"""The name of an engine that is not ready yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,31 @@ class Owner:
     used_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """A GPU's memory at one moment, and whose it is."""
+
+    device: DeviceId
+    total_bytes: int
+    used_bytes: int
+    owners: tuple[Owner, ...] | None
+    """None: the driver does not say here."""
+
+    @property
+    def ours_bytes(self) -> int | None:
+        """Of engines and leases; None where some of it may be theirs without our seeing it."""
+        if self.owners is None or any(one.kind == "unseen" or one.used_bytes is None for one in self.owners):
+            return None
+        return sum(one.used_bytes or 0 for one in self.owners if one.kind in {"engine", "lease"})
+
+    def of_engine(self, engine: EngineId) -> int | None:
+        """All of its processes; None where that cannot be said."""
+        if self.ours_bytes is None:
+            return None
+        held = [one.used_bytes or 0 for one in self.owners or () if one.kind == "engine" and one.name == engine]
+        return sum(held) if held else None
+
+
 def attribute(
     processes: Iterable[GpuProcess],
     proc: Processes,
@@ -36,9 +65,11 @@ def attribute(
     engines: Mapping[int, str],
     leases: Mapping[int, str],
     containers: Mapping[str, str],
+    hub_pid: int | None = None,
 ) -> tuple[Owner, ...]:
-    """`engines` and `leases` are by process id, `containers` names by container id."""
-    return tuple(_owner(one, proc, engines, leases, containers) for one in processes)
+    """`engines` and `leases` are by process id, `containers` names by container id. `hub_pid`: this process."""
+    hub = os.getpid() if hub_pid is None else hub_pid
+    return tuple(_owner(one, proc, engines, leases, containers, hub) for one in processes)
 
 
 def _owner(
@@ -47,13 +78,19 @@ def _owner(
     engines: Mapping[int, str],
     leases: Mapping[int, str],
     containers: Mapping[str, str],
+    hub_pid: int,
 ) -> Owner:
-    kind, name = _who(one.pid, proc, engines, leases, containers)
+    kind, name = _who(one.pid, proc, engines, leases, containers, hub_pid)
     return Owner(kind=kind, name=name, pid=one.pid, used_bytes=one.used_bytes)
 
 
 def _who(
-    pid: int, proc: Processes, engines: Mapping[int, str], leases: Mapping[int, str], containers: Mapping[str, str]
+    pid: int,
+    proc: Processes,
+    engines: Mapping[int, str],
+    leases: Mapping[int, str],
+    containers: Mapping[str, str],
+    hub_pid: int,
 ) -> tuple[OwnerKind, str]:
     facts = proc.facts(pid) if pid > 0 else None
     if facts is None or proc.sees_host_pids() is False:
@@ -63,6 +100,8 @@ def _who(
     for above in line:
         if above in engines:  # 1.
             return "engine", engines[above]
+    if hub_pid in line[1:]:
+        return "engine", LOADING
     for above in line:
         if above in leases:  # 2.
             return "lease", leases[above]

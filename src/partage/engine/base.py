@@ -16,7 +16,7 @@ class Loaded:
     load_s: float
     """From start() to ready."""
     measured_bytes: tuple[tuple[DeviceId, int], ...]
-    """What it really holds per device; empty where that cannot be known."""
+    """What it really holds per device, on a GPU without the driver's own part; empty where that cannot be known."""
     context_tokens: int
     """Per slot."""
     slots: int

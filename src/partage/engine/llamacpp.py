@@ -173,8 +173,8 @@ class LlamaCpp:
     def _measured_bytes(self, child: Child) -> tuple[tuple[DeviceId, int], ...]:
         """Weigh it, per device of the spec.
 
-        On a GPU: the buffers in llama.cpp's log, and what the driver takes for a process. On the host, where pages
-        count when they are touched: the process's own pages, the mapped weights (they must stay for it to be quick),
+        On a GPU: the buffers in llama.cpp's log; what the driver takes for the process comes on top, and is the hub's to
+        measure (hub/weighing.py). On the host, where pages count when they are touched: the process's own pages, the mapped weights (they must stay for it to be quick),
         and what it is yet to touch: compute buffers and the prompt cache up to its limit.
         """
         buffers = child.log.buffers
@@ -187,7 +187,7 @@ class LlamaCpp:
                 size = own_bytes(child.pid) + buffer_bytes(buffers, "CPU_Mapped")
                 size += buffer_bytes(buffers, "CPU", "compute") + self._spec.settings.prompt_cache_bytes
             else:
-                size = buffer_bytes(buffers, f"CUDA{gpus}") + self._spec.gpu_overhead_bytes
+                size = buffer_bytes(buffers, f"CUDA{gpus}")
                 gpus += 1
             measured.append((device, size))
         return tuple(measured)

@@ -30,8 +30,6 @@ class LaunchSpec:
     """Map the file (shared, reclaimable, quick to load) instead of reading it into memory."""
     repack: bool = True
     """Let llama.cpp keep a second, rearranged copy of some weights for speed on the CPU."""
-    gpu_overhead_bytes: int = 0
-    """Per GPU, what the driver takes for a process (context, kernels): added to the buffers that llama.cpp reports."""
     start_timeout_s: float = 600.0
     idle_timeout_s: float = 300.0
     """Longest silence of the engine in the middle of a request."""

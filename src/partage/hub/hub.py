@@ -21,6 +21,7 @@ from partage.domain import (
     CompletionWork,
     CountWork,
     Device,
+    DeviceId,
     EmbedWork,
     Model,
     Request,
@@ -91,6 +92,10 @@ class Profiles(Protocol):
     def forget(self, model: str) -> None: ...
 
     def keep_alive_s(self, model: str) -> float | None: ...
+
+    def overhead_measured(self, device: DeviceId, size: int) -> None:
+        """What the driver takes for one process there is known better."""
+        ...
 
 
 class Journal(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from partage.config import HubConfig, ModelConfig
-from partage.domain import Capability, Device, LaunchSettings, Model, Placement
+from partage.domain import Capability, Device, DeviceId, LaunchSettings, Model, Placement
 from partage.policy.events import ModelLearned, ModelProfile
 from partage.policy.placements import Wish, placements_for
 
@@ -34,6 +35,8 @@ class Profiles:
         self._models = models
         self._threads = default_threads
         self._learned: dict[str, tuple[str, int]] = {}
+        self._outdated: set[str] = set()
+        """Told of with devices that are better known since."""
 
     def learn(self, model: Model, context_tokens: int | None) -> ModelLearned | None:
         """News about the model: at first sight, when its file changed, and when a larger context is asked for."""
@@ -43,10 +46,16 @@ class Profiles:
             known_tokens = 0
         largest = model.anatomy.context_train_tokens or wished
         tokens = max(known_tokens, wished, min(context_tokens or 0, largest))
-        if (known_digest, known_tokens) == (model.digest, tokens):
+        if (known_digest, known_tokens) == (model.digest, tokens) and model.name not in self._outdated:
             return None
+        self._outdated.discard(model.name)
         self._learned[model.name] = (model.digest, tokens)
         return ModelLearned(self._profile(model, tokens))
+
+    def overhead_measured(self, device: DeviceId, size: int) -> None:
+        """What the driver takes for a process is known better: models are placed anew when they are next asked for."""
+        self._devices = tuple(replace(one, overhead_bytes=size) if one.id == device else one for one in self._devices)
+        self._outdated |= self._learned.keys()
 
     def forget(self, model: str) -> None:
         self._learned.pop(model, None)

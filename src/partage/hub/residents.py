@@ -114,12 +114,13 @@ class Residents:
 
 
 def _held_bytes(placement: Placement, loaded: Loaded) -> tuple[tuple[DeviceId, int], ...]:
-    """What to count for it: as measured on a GPU, on the host no less than the estimate.
+    """What to count for it: on a GPU its buffers and the driver's part, on the host no less than the estimate.
 
-    Host pages that are not touched yet are not there yet. What it grows to beyond the estimate, watch.py sees.
+    Host pages that are not touched yet are not there yet. What it really holds from then on, weighing.py sees.
     """
+    overhead = {device: share.overhead_bytes for device, share in placement.shares}
     return tuple(
-        (device, max(size, placement.bytes_on(device)) if device == HOST else size)
+        (device, max(size, placement.bytes_on(device)) if device == HOST else size + overhead.get(device, 0))
         for device, size in loaded.measured_bytes
     )
 

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from partage.device.host import HOST, HostReading, read_host, resident_bytes
-from partage.device.nvml import GpuReading, read_gpus
+from partage.device.attribution import Holdings
+from partage.device.host import HOST, HostReading, read_host
 from partage.hub.hub import Hub
-from partage.policy.events import EngineMeasured, StrangersSeen
+from partage.hub.weighing import Weigher
+from partage.policy.events import StrangersSeen
+from partage.policy.views import DeviceView
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 WORTH_TELLING_BYTES = 32 << 20
-GROWN_BYTES = 4 << 20
 
 
 @asynccontextmanager
 async def watch_devices(
     hub: Hub,
+    weigher: Weigher,
     *,
     host: Callable[[], HostReading] = read_host,
-    gpus: Callable[[], list[GpuReading]] = read_gpus,
+    gpus: Callable[[], Sequence[Holdings]] = tuple[Holdings, ...],
 ) -> AsyncGenerator[None]:
-    """Watch while inside. NVML blocks for milliseconds, so it is read in a thread."""
-    has_gpu = any(device.kind == "cuda" for device in hub.devices)
+    """Watch while inside. `gpus` gives the latest reading; it is taken elsewhere, for NVML blocks for milliseconds."""
 
     async def watch() -> None:
         while True:
-            free = {HOST: host().available_bytes}
-            if has_gpu:
-                for reading in await asyncio.to_thread(gpus):
-                    if reading.used_bytes is not None:
-                        free[reading.uuid] = reading.total_bytes - reading.used_bytes
-            tell(hub, free)
-            weigh(hub)
+            look(hub, weigher, host().available_bytes, gpus())
             await asyncio.sleep(EVERY_S)
 
     async with asyncio.TaskGroup() as tasks:
@@ -48,29 +43,36 @@ async def watch_devices(
             watching.cancel()
 
 
-def tell(hub: Hub, free_bytes: dict[str, int]) -> None:
-    """Strangers hold what is missing: what the ledger thinks is free, but the device says is not."""
+def look(hub: Hub, weigher: Weigher, host_free_bytes: int, gpus: Sequence[Holdings]) -> None:
+    """Set what every process really holds against the ledger, once."""
+    weigher.weigh(hub, gpus)
+    holdings = {one.device: one for one in gpus}
     for view in hub.scheduler.ledger_view():
-        free = free_bytes.get(view.device)
-        if free is None:
-            continue
-        promised = view.capacity_bytes - view.residents_bytes - view.loading_bytes
-        strangers = max(0, promised - free)
-        if abs(strangers - view.strangers_bytes) >= WORTH_TELLING_BYTES:
-            log.info("others hold %d MiB of what was promised on %s", strangers >> 20, view.device)
-            hub.post(StrangersSeen(view.device, strangers))
+        held = holdings.get(view.device)
+        if view.device == HOST:
+            tell(hub, view, _missing(view, host_free_bytes))
+        elif held is not None:
+            tell(hub, view, strangers_bytes(view, held))
 
 
-def weigh(hub: Hub, resident_bytes: Callable[[int], int | None] = resident_bytes) -> None:
-    """Engines on the host that have grown beyond what the ledger holds for them: it holds more from now on."""
-    for view in hub.scheduler.residents_view():
-        held = dict(view.bytes_).get(HOST)
-        running = hub.residents.running.get(view.engine)
-        if held is None or running is None or running.loaded is None or running.loaded.pid is None:
-            continue
-        size = resident_bytes(running.loaded.pid)
-        if size is not None and size > held + GROWN_BYTES:
-            log.info(
-                "%s has grown to %d MiB, %d more than was held for it", view.engine, size >> 20, (size - held) >> 20
-            )
-            hub.post(EngineMeasured(engine=view.engine, measured_bytes=((HOST, size),)))
+def strangers_bytes(view: DeviceView, held: Holdings) -> int:
+    """What others hold of what the ledger may promise; what was never promised (the reserve) they may have.
+
+    Where the driver names the processes, what is not ours is theirs, also while an engine of ours is still loading and
+    holds less than was set aside for it. Elsewhere: what is missing.
+    """
+    ours = held.ours_bytes
+    if ours is None:
+        return _missing(view, held.total_bytes - held.used_bytes)
+    return max(0, held.used_bytes - ours - (held.total_bytes - view.capacity_bytes))
+
+
+def _missing(view: DeviceView, free_bytes: int) -> int:
+    """What the ledger thinks is free, but the device says is not."""
+    return max(0, view.capacity_bytes - view.residents_bytes - view.loading_bytes - free_bytes)
+
+
+def tell(hub: Hub, view: DeviceView, strangers: int) -> None:
+    if abs(strangers - view.strangers_bytes) >= WORTH_TELLING_BYTES:
+        log.info("others hold %d MiB of what was promised on %s", strangers >> 20, view.device)
+        hub.post(StrangersSeen(view.device, strangers))

@@ -24,7 +24,7 @@ HOST_OVERHEAD_BYTES = 100 * MIB
 """Child process: 25 MiB of interpreter, 11-44 MiB of tokenizer and threads, and what it grows by once it serves (measured:
 an embedder that holds 35 MiB of buffers settles at 129 MiB resident)."""
 CUDA_OVERHEAD_BYTES = 600 * MIB
-"""Device context, kernels and cuBLAS workspace of one process."""
+"""Device context, kernels and cuBLAS workspace of one process, until it has been measured on the device at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,19 @@ def estimate(
     settings: LaunchSettings,
     projector: Anatomy | None = None,
     kind: Literal["host", "cuda"] = "host",
+    overhead_bytes: int | None = None,
 ) -> Footprint:
-    """Bytes of the whole engine on one device of that kind."""
+    """Bytes of the whole engine on one device of that kind; `overhead_bytes` of the process there, where it was measured."""
     pieces = breakdown(anatomy, settings, projector)
-    return share_of(pieces, range(anatomy.layers), kind, with_input=kind == "host", with_head=True, settings=settings)
+    return share_of(
+        pieces,
+        range(anatomy.layers),
+        kind,
+        with_input=kind == "host",
+        with_head=True,
+        settings=settings,
+        overhead_bytes=overhead_bytes,
+    )
 
 
 def share_of(
@@ -76,6 +85,7 @@ def share_of(
     with_input: bool,
     with_head: bool,
     settings: LaunchSettings,
+    overhead_bytes: int | None = None,
 ) -> Footprint:
     """Bytes on one device that holds these layers, and perhaps the two ends of the model."""
     on_host = kind == "host"
@@ -94,7 +104,9 @@ def share_of(
         projector_bytes=pieces.projector_bytes if with_head else 0,
         repack_bytes=repack if on_host else 0,
         cache_bytes=settings.prompt_cache_bytes if on_host else 0,
-        overhead_bytes=HOST_OVERHEAD_BYTES if on_host else CUDA_OVERHEAD_BYTES,
+        overhead_bytes=(HOST_OVERHEAD_BYTES if on_host else CUDA_OVERHEAD_BYTES)
+        if overhead_bytes is None
+        else overhead_bytes,
     )
 
 

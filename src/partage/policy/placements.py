@@ -66,7 +66,8 @@ def _candidates(
             yield _split(anatomy, projector, gpus, settings)
     for settings in contexts:
         for gpu in gpus:
-            yield Placement(settings=settings, shares=((gpu.id, estimate(anatomy, settings, projector, "cuda")),))
+            share = estimate(anatomy, settings, projector, "cuda", gpu.overhead_bytes)
+            yield Placement(settings=settings, shares=((gpu.id, share),))
     if len(gpus) > 1 and not wish.spread:
         for settings in contexts:
             yield _split(anatomy, projector, gpus, settings)
@@ -118,7 +119,15 @@ def _split(anatomy: Anatomy, projector: Anatomy | None, gpus: Sequence[Device], 
         budget_so_far += gpu.budget_bytes
         last = gpu is gpus[-1]
         end = anatomy.layers if last else round(anatomy.layers * budget_so_far / max(1, whole))
-        share = share_of(pieces, range(start, end), "cuda", with_input=False, with_head=last, settings=settings)
+        share = share_of(
+            pieces,
+            range(start, end),
+            "cuda",
+            with_input=False,
+            with_head=last,
+            settings=settings,
+            overhead_bytes=gpu.overhead_bytes,
+        )
         shares.append((gpu.id, share))
         portions.append((end - start) / max(1, anatomy.layers))
         start = end
@@ -140,7 +149,15 @@ def _partly(
     pieces: Breakdown, layers: int, on_gpu: int, gpu: Device, host: Device, settings: LaunchSettings
 ) -> Placement:
     first = layers - on_gpu
-    share_gpu = share_of(pieces, range(first, layers), "cuda", with_input=False, with_head=True, settings=settings)
+    share_gpu = share_of(
+        pieces,
+        range(first, layers),
+        "cuda",
+        with_input=False,
+        with_head=True,
+        settings=settings,
+        overhead_bytes=gpu.overhead_bytes,
+    )
     share_host = share_of(pieces, range(first), "host", with_input=True, with_head=False, settings=settings)
     portion = on_gpu / layers
     return Placement(

@@ -11,6 +11,7 @@ from partage.policy.state import ModelState, Resident, State
 from partage.policy.swapping import start_if_free, suitable_placements
 
 _LONGEST_BACKOFF_S = 60.0
+_TOO_LARGE_S = 120.0
 
 
 def ready(state: State, event: events.EngineReady) -> Resident | None:
@@ -56,7 +57,8 @@ def failed(state: State, event: events.EngineFailed) -> None:
     model = resident.model
     smaller = any(one.total_bytes < resident.placement.total_bytes for one in suitable_placements(model))
     if event.out_of_memory and smaller:
-        model.too_large_bytes = resident.placement.total_bytes  # learned: the next smaller one is tried at once
+        # Learned: the next smaller one is tried at once.
+        model.too_large_bytes, model.too_large_at_s = resident.placement.total_bytes, state.now_s
         refuse_outgrown(state, model)
     else:
         count_failure(state, model, event.reason)
@@ -75,7 +77,12 @@ def refuse_outgrown(state: State, model: ModelState) -> None:
 
 def gone(state: State, event: events.EngineGone) -> None:
     resident = _forget(state, event.engine)
-    if resident is not None and event.crashed:
+    if resident is None:
+        return
+    if state.now_s - resident.model.too_large_at_s >= _TOO_LARGE_S:
+        # Who took the memory then may have gone: the next load tries the best again.
+        resident.model.too_large_bytes = None
+    if event.crashed:
         count_failure(state, resident.model, "the model server crashed again and again")
 
 

@@ -79,6 +79,7 @@ class ModelState:
     """Of its smallest placement."""
     too_large_bytes: int | None = None
     """A placement of this size ran out of memory; only smaller ones are tried."""
+    too_large_at_s: float = 0.0
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from partage.api.ports import ApiSettings
 from partage.clock import SystemClock
 from partage.config import Config
 from partage.device.discovery import DeviceWish, discover
-from partage.domain import Device, EngineId, Model, Placement
+from partage.domain import Device, DeviceId, EngineId, Model, Placement
 from partage.engine.base import Engine
 from partage.engine.registry import make_engine
 from partage.engine.spec import LaunchSpec, RemoteSpec
@@ -24,8 +24,10 @@ from partage.hub.desk import Desk
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
+from partage.hub.overheads import Overheads
 from partage.hub.profiles import Profiles
 from partage.hub.watch import watch_devices
+from partage.hub.weighing import Weigher
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
@@ -52,7 +54,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
             adopting(config, library),
             hub.running(),
             watching(hub, watch),
-            watch_devices(hub, gpus=watch.sampler.gpus),
+            watch_devices(hub, weigher_of(config, hub), gpus=watch.sampler.holdings),
         ):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
@@ -116,7 +118,22 @@ def devices_of(config: Config) -> tuple[list[Device], str | None]:
             "PATH; until then models are placed in host memory"
         )
         devices = [device for device in devices if device.kind != "cuda"]
-    return devices, launcher
+    return overheads_of(config).applied(devices), launcher
+
+
+def overheads_of(config: Config) -> Overheads:
+    return Overheads(config.home / "overheads.json")
+
+
+def weigher_of(config: Config, hub: Hub) -> Weigher:
+    """Weighs the engines, and teaches the profiles what the driver takes for one."""
+    overheads = overheads_of(config)
+
+    def learn(device: DeviceId, size: int) -> None:
+        if overheads.learn(device, size):
+            hub.profiles.overhead_measured(device, size)
+
+    return Weigher(learn)
 
 
 def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:

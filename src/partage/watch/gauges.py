@@ -86,6 +86,11 @@ class Gauges:
             "What our engines' processes hold, as the driver and the kernel count.",
             "device",
         )
+        self.drift = _gauge(
+            "partage_device_drift_bytes",
+            "What our engines' processes hold beyond what the ledger holds for them; below 0: less.",
+            "device",
+        )
         self.device_total = _gauge("partage_device_memory_total_bytes", "Size of the device's memory.", "device")
         self.device_used = _gauge("partage_device_memory_used_bytes", "Of it in use, by whomever.", "device")
         self.utilisation = _gauge("partage_device_utilisation_ratio", "Part of the last period it computed.", "device")
@@ -164,6 +169,13 @@ class Gauges:
             else load.total_bytes - load.available_bytes
         )
         self.device_engines.show({(device,): size for device, size in reading.engine_bytes.items()})
+        self.drift.show(
+            {
+                (view.device,): reading.engine_bytes[view.device] - view.residents_bytes - view.loading_bytes
+                for view in self._policy.ledger_view()
+                if view.device in reading.engine_bytes
+            }
+        )
         self.device_total.show({("host",): load.total_bytes, **_each(gpus, lambda gpu: gpu.total_bytes)})
         self.device_used.show({("host",): used, **_each(gpus, lambda gpu: gpu.used_bytes)})
         self.utilisation.show(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from partage.clock import Clock
-from partage.device.nvml import GpuReading
+from partage.device.attribution import Holdings
 from partage.watch.readings import Names, Reading
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,19 @@ class Sampler:
     def latest(self) -> Reading:
         return self.samples[-1].reading if self.samples else Reading()
 
-    def gpus(self) -> list[GpuReading]:
-        return list(self.latest.survey.gpus)
+    def holdings(self) -> list[Holdings]:
+        """Whose the memory of each GPU is, as of the latest sample."""
+        latest = self.latest
+        return [
+            Holdings(
+                device=gpu.uuid,
+                total_bytes=gpu.total_bytes,
+                used_bytes=gpu.used_bytes,
+                owners=latest.owners.get(gpu.uuid),
+            )
+            for gpu in latest.survey.gpus
+            if gpu.used_bytes is not None
+        ]
 
     def take(self, reading: Reading) -> None:
         sample = Sample(self._clock.now_s(), reading)

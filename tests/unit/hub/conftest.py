@@ -79,26 +79,31 @@ class FakeLibrary:
 
 
 class FakeProfiles:
-    """Every model takes 100 MiB of the host and has two slots."""
+    """Every model takes 100 MiB of the host and has two slots, unless a test places it otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, placements: tuple[Placement, ...] = ()) -> None:
         self.known: set[str] = set()
+        self.overheads: dict[str, int] = {}
+        placement = Placement(
+            settings=LaunchSettings(context_tokens=4096, slots=2, threads=1),
+            shares=(("host", Footprint(weights_bytes=100 * MIB)),),
+        )
+        self.placements = placements or (placement,)
 
     def learn(self, model: Model, context_tokens: int | None) -> ModelLearned | None:
         if model.name in self.known:
             return None
         self.known.add(model.name)
-        placement = Placement(
-            settings=LaunchSettings(context_tokens=4096, slots=2, threads=1),
-            shares=(("host", Footprint(weights_bytes=100 * MIB)),),
-        )
-        return ModelLearned(ModelProfile(model=model.name, placements=(placement,), load_s=1.0))
+        return ModelLearned(ModelProfile(model=model.name, placements=self.placements, load_s=1.0))
 
     def forget(self, model: str) -> None:
         self.known.discard(model)
 
     def keep_alive_s(self, model: str) -> float | None:
         return None
+
+    def overhead_measured(self, device: str, size: int) -> None:
+        self.overheads[device] = size
 
 
 class BrokenEngine(FakeEngine):
@@ -121,10 +126,13 @@ class House:
     behaviour: Behaviour = SLOW
     engines: list[tuple[EngineId, FakeEngine]] = field(default_factory=list[tuple[EngineId, FakeEngine]])
     broken: Exception | None = None
+    room_bytes: int | None = None
+    """An engine that is placed with more than this runs out of memory while it loads, whatever the ledger says."""
     _ids: itertools.count[int] = field(default_factory=itertools.count)
 
     def make_engine(self, engine: EngineId, model: Model, placement: Placement) -> Engine:
-        behaviour = replace(self.behaviour, slots=placement.settings.slots)
+        too_large = self.room_bytes is not None and placement.total_bytes > self.room_bytes
+        behaviour = replace(self.behaviour, slots=placement.settings.slots, out_of_memory=too_large)
         made = BrokenEngine(self.broken) if self.broken else FakeEngine(behaviour, self.time.sleep)
         self.engines.append((engine, made))
         return made
@@ -170,6 +178,8 @@ def open_house() -> Callable[..., object]:
         cores: int = 4,
         settings: PolicySettings | None = None,
         known: dict[str, KnownClient] | None = None,
+        gpu_bytes: int = 0,
+        placements: tuple[Placement, ...] = (),
     ) -> AsyncGenerator[House]:
         time = FakeTime(FakeClock())
         house = House(time=time)
@@ -178,9 +188,12 @@ def open_house() -> Callable[..., object]:
             library=FakeLibrary(
                 model(CHAT, Capability.COMPLETION, Capability.CHAT), model(EMBED, Capability.EMBEDDING)
             ),
-            profiles=FakeProfiles(),
+            profiles=FakeProfiles(placements),
             clients=Clients(known or {}, time.clock),
-            devices=[Device(id="host", kind="host", name="host", total_bytes=memory_bytes, cores=cores)],
+            devices=[
+                *([Device(id="gpu", kind="cuda", name="gpu", total_bytes=gpu_bytes)] if gpu_bytes else []),
+                Device(id="host", kind="host", name="host", total_bytes=memory_bytes, cores=cores),
+            ],
             make_engine=house.make_engine,
             clock=time.clock,
         )

@@ -22,7 +22,7 @@ from partage.errors import (
     Unsupported,
 )
 from partage.hub.clients import KnownClient
-from partage.hub.watch import weigh
+from partage.hub.weighing import Weigher
 from partage.policy.settings import PolicySettings
 
 from .conftest import CHAT, EMBED, MIB, House, chat, text_of
@@ -212,7 +212,7 @@ async def test_an_engine_that_grows_is_held_for_what_it_has_grown_to(open_house:
         assert resident.loaded is not None
         resident.loaded = replace(resident.loaded, pid=4711)
         for size in (90 * MIB, 180 * MIB, 120 * MIB):
-            weigh(house.hub, lambda _, size=size: size)
+            Weigher(resident_bytes=lambda _, size=size: size).weigh(house.hub, ())
         (view,) = house.hub.scheduler.residents_view()
         assert view.bytes_ == (("host", 180 * MIB),)
 

@@ -69,7 +69,7 @@ async def test_a_machine_that_cannot_be_read_this_second_is_read_the_next(monkey
     sampler.listeners = [defective, lambda _: arrived.set()]
     async with asyncio.timeout(10), sampler.running():
         await arrived.wait()
-    assert sampler.gpus()[0].uuid == "GPU-0"
+    assert sampler.holdings()[0].device == "GPU-0"
 
 
 def test_a_reading_names_who_holds_the_gpu(tmp_path: Path):
