@@ -6,12 +6,13 @@ one of those is marked incomplete, and rules about what is missing leave it alon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as Values
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from partage.deploy.engines import ServerKind, server_kind
+from partage.deploy.engines import OLLAMA, ServerKind, server_kind
 from partage.deploy.gpu_access import DeviceRequest, Gpus, cdi_devices, device_requests, together, visible_gpus
 from partage.deploy.source import Place
 from partage.deploy.variables import Variable, interpolate, variables_of
@@ -60,6 +61,19 @@ class Service:
     @cached_property
     def command_line(self) -> str:
         return " ".join(self.text(word) for word in self.words)
+
+    @property
+    def runs_script_of_its_own(self) -> bool:
+        """Its environment may be read by something that this file does not show."""
+        return self.get("build") is not None or re.search(r"\.(?:sh|py)\b", self.command_line) is not None
+
+    @property
+    def calls_itself_ollama(self) -> bool:
+        """Ollama's image, somebody's build of it, or a service of that name that is built here."""
+        if self.server is OLLAMA:
+            return True
+        name = self.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+        return name == "ollama" or (self.get("build") is not None and self.name == "ollama")
 
     @property
     def runtime(self) -> str:

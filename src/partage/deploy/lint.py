@@ -139,7 +139,7 @@ def _document(sources: Sequence[Source]) -> Document | None:
         return Dockerfile(first)
     if _DOTENV.fullmatch(name):
         return DotEnv(first, read_dotenv(first))
-    return project_of([read_yaml(source) for source in sources], _beside(first))
+    return project_of([document for source in sources for document in read_yaml(source)], _beside(first))
 
 
 def _beside(source: Source) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ def from_figure(name: str, figure: Figure, quantisation: str) -> Wanted:
 
 def _names_in(path: Path, store: Store) -> Iterator[str]:
     """What services of a compose file say in variables about models, and pull; names that mean nothing here are passed over."""
-    project = project_of([read_yaml(read_source(path))], {})
+    project = project_of(read_yaml(read_source(path)), {})
     if project is None:
         raise InvalidRequest(f"{path} has no services: not a compose file")
     for service in project.services.values():

@@ -93,8 +93,8 @@ def scalars_of(node: Node | None) -> tuple[Scalar, ...]:
     return tuple(item for item in (items_of(node) or (node,)) if isinstance(item, Scalar))
 
 
-def read_yaml(source: Source) -> Node | None:
-    """The first document. Raises UnreadableFile with the place of what is wrong."""
+def read_yaml(source: Source) -> list[Node]:
+    """The documents of a file. Raises UnreadableFile with the place of what is wrong."""
     if found := _LONG_TAG.search(source.text):
         raise UnreadableFile(
             "has a tag of more than 256 characters", line=source.text.count("\n", 0, found.start()) + 1
@@ -119,12 +119,14 @@ class _Reader:
     _anchors: dict[str, Node | None] = field(default_factory=dict[str, "Node | None"])
     """None while the anchored node is not finished: an alias to it would be its own part."""
 
-    def read(self) -> Node | None:
-        self._events = YAML(typ="safe", pure=True).parse(self.source.text)
+    def read(self) -> list[Node]:
+        self._events = YAML(typ="safe", pure=True).parse(_with_blanks(self.source.text))
+        found: list[Node] = []
         for event in self._events:
             if isinstance(event, NodeEvent):
-                return self._node(event, 0)
-        return None
+                found.append(self._node(event, 0))
+                self._anchors.clear()
+        return found
 
     def _next(self) -> Event:
         event = next(self._events)
@@ -190,6 +192,21 @@ class _Reader:
 
     def _refused(self, event: Event, why: str) -> UnreadableFile:
         return UnreadableFile(why, line=event.start_mark.line + 1, column=event.start_mark.column + 1)
+
+
+_INDENT = re.compile(r"^[ \t]*(?:[-?][ \t]+)*", re.MULTILINE)
+
+
+def _with_blanks(text: str) -> str:
+    """Tabs between words and before comments, which Compose's parser takes and ours does not, as blanks: every place stays."""
+    if "\t" not in text:
+        return text
+    parts: list[str] = []
+    position = 0
+    for indent in _INDENT.finditer(text):
+        parts += [text[position : indent.start()].replace("\t", " "), indent[0]]
+        position = indent.end()
+    return "".join(parts) + text[position:].replace("\t", " ")
 
 
 def _is_merge(entry: Entry) -> bool:

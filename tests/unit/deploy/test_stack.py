@@ -62,7 +62,7 @@ def test_the_same_machine_gives_the_same_bytes(words: str, tmp_path: Path):
 
 @pytest.mark.parametrize("words", STACKS)
 def test_only_the_hub_and_mps_see_a_gpu_and_nothing_leaves_loopback(words: str, tmp_path: Path):
-    project = project_of([read_yaml(Source("compose.yaml", made(words, tmp_path).files["compose.yaml"]))], {})
+    project = project_of(read_yaml(Source("compose.yaml", made(words, tmp_path).files["compose.yaml"])), {})
     assert project is not None
     with_gpu = {name for name, service in project.services.items() if service.has_gpu}
     gpu = not {"cpu", "with-ollama"} & set(words.split())

@@ -25,10 +25,15 @@ def capabilities_missing(service: Service) -> Iterator[Flaw]:
     """A device request without `capabilities`: the service does not start.
 
     Compose needs `capabilities` to find the driver that can serve a request. Without the field the deployment of the
-    service fails with an error.
+    service fails with an error. `driver: cdi` names its devices in full and needs none.
     """
     for request in service.requests:
-        if request.short or request.capabilities or request.node.get("capabilities") is not None:
+        if (
+            request.short
+            or request.driver == "cdi"
+            or request.capabilities
+            or request.node.get("capabilities") is not None
+        ):
             continue
         yield Flaw(request.place, "the device request has no `capabilities`", _added(request, "capabilities: [gpu]"))
 

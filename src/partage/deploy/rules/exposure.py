@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from partage.deploy.compose_file import Service, ports_of
@@ -10,6 +11,8 @@ from partage.deploy.findings import Fix, Flaw, rule
 from partage.deploy.source import Edit
 from partage.deploy.subjects import Environment
 from partage.deploy.yaml_tree import Scalar, items_of
+
+_LOOPBACK = re.compile(r"(?:https?://)?(?:127\.|localhost\b|\[?::1)")
 
 
 @rule(
@@ -28,7 +31,8 @@ def ollama_open_to_the_network(service: Service) -> Iterator[Flaw]:
     closes is open all the same. Other containers need no published port; they reach `http://ollama:11434` on the
     compose network. The fix is not a safe one: somebody may use the port from elsewhere.
     """
-    if service.server is not OLLAMA:
+    host = service.variables.get("OLLAMA_HOST")
+    if not service.calls_itself_ollama or (host and _LOOPBACK.match(host.value)):  # heard inside the container only
         return
     nodes = {item.place: item for item in items_of(service.get("ports"))}
     for port in ports_of(service):
@@ -61,7 +65,9 @@ def ollama_any_origin(environment: Environment) -> Iterator[Flaw]:
     The variable is for pages that call Ollama from the browser; a server such as Open WebUI does not need it.
     """
     for variable in environment.variables:
-        if variable.name != "OLLAMA_ORIGINS" or (environment.server is not OLLAMA and not environment.is_dotenv):
+        service = environment.service
+        reader = environment.server is OLLAMA or (service is not None and service.calls_itself_ollama)
+        if variable.name != "OLLAMA_ORIGINS" or not (reader or environment.is_dotenv):
             continue
         if "*" in [part.strip() for part in variable.value.strip("\"'").split(",")]:
             yield Flaw(variable.place, "OLLAMA_ORIGINS=* lets every web page call this Ollama")

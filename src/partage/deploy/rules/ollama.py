@@ -9,43 +9,12 @@ from partage.deploy.compose_file import Project
 from partage.deploy.engines import OLLAMA
 from partage.deploy.findings import Flaw, rule
 from partage.deploy.library_names import what_is_wrong_with_tag
+from partage.deploy.ollama_variables import CERTAIN_IN_DOTENV, INSTEAD, what_there_is_instead
 from partage.deploy.source import Place
 from partage.deploy.subjects import Environment
 from partage.deploy.variables import Variable
 from partage.errors import InvalidRequest
 from partage.quantities import parse_duration_s
-
-_NOT_READ = {
-    "OLLAMA_MAX_VRAM": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_VRAM_LIMIT": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_GPU_MEMORY": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_GPU_MEMORY_LIMIT": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_GPU_MEMORY_FRACTION": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_MAX_GPU_MEMORY": "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub",
-    "OLLAMA_MEMORY_LIMIT": "the server has no memory limit of its own",
-    "OLLAMA_NUM_GPU": "the option num_gpu of a request or Modelfile",
-    "OLLAMA_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
-    "OLLAMA_NUM_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
-    "OLLAMA_N_GPU_LAYERS": "the option num_gpu of a request or Modelfile",
-    "OLLAMA_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_USE_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_ENABLE_GPU": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_GPU_ENABLED": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_CUDA": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_USE_CUDA": "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses",
-    "OLLAMA_NUM_THREAD": "the option num_thread of a request or Modelfile",
-    "OLLAMA_NUM_THREADS": "the option num_thread of a request or Modelfile",
-    "OLLAMA_CPU_THREADS": "the option num_thread of a request or Modelfile",
-    "OLLAMA_NUM_CTX": "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_CONTEXT_SIZE": "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_BATCH_SIZE": "the option num_batch of a request or Modelfile",
-    "OLLAMA_CONCURRENCY": "OLLAMA_NUM_PARALLEL",
-    "OLLAMA_MAX_MODELS": "OLLAMA_MAX_LOADED_MODELS",
-}
-_CERTAIN_IN_DOTENV = frozenset(
-    {"OLLAMA_MAX_VRAM", "OLLAMA_GPU_LAYERS", "OLLAMA_NUM_GPU", "OLLAMA_NUM_GPU_LAYERS", "OLLAMA_VRAM_LIMIT"}
-)
-"""A .env file may be some other program's: only what people believe of Ollama is reported there."""
 
 
 @rule(
@@ -58,17 +27,19 @@ _CERTAIN_IN_DOTENV = frozenset(
 def ollama_variable_nobody_reads(environment: Environment) -> Iterator[Flaw]:
     """An `OLLAMA_...` variable that the server does not read.
 
-    OLLAMA_MAX_VRAM was removed; OLLAMA_NUM_GPU and OLLAMA_GPU_LAYERS never existed: the number of layers is the option
+    OLLAMA_MAX_VRAM was removed; OLLAMA_GPU_MEMORY_FRACTION, OLLAMA_NUM_GPU and OLLAMA_GPU_LAYERS never existed: the number of layers is the option
     `num_gpu` of a request or a Modelfile. `ollama serve --help` lists what is read. Variables that the container's own
     command uses are left alone.
     """
-    used = environment.service.command_line if environment.service else ""
+    service = environment.service
+    used = service.command_line if service else ""
     for variable in environment.variables:
-        instead = _NOT_READ.get(variable.name)
-        if instead is None or variable.name in used:
+        name = variable.name
+        instead = what_there_is_instead(name)
+        if instead is None or name in used or (name not in INSTEAD and service and service.runs_script_of_its_own):
             continue
-        if environment.server is OLLAMA or (environment.is_dotenv and variable.name in _CERTAIN_IN_DOTENV):
-            yield Flaw(variable.place, f"Ollama does not read {variable.name}; there is: {instead}")
+        if environment.server is OLLAMA or (environment.is_dotenv and name in CERTAIN_IN_DOTENV):
+            yield Flaw(variable.place, f"Ollama does not read {name}; {instead}")
 
 
 _SOONER = re.compile(

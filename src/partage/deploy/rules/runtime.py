@@ -177,10 +177,13 @@ def cuda_index_past_the_container(service: Service) -> Iterator[Flaw]:
     """CUDA_VISIBLE_DEVICES=1 in a container that was given one GPU: CUDA finds no device.
 
     Inside the container the GPUs that were given are numbered from 0, whatever their index on the host. With
-    `device_ids: ["1"]` the only valid index is 0.
+    `device_ids: ["1"]` the only valid index is 0. CUDA stops at the first value that is neither an index nor a UUID:
+    `all`, which NVIDIA_VISIBLE_DEVICES knows, hides every device here.
     """
     variable = service.variables.get("CUDA_VISIBLE_DEVICES")
     gpus = service.gpus
+    if variable and variable.value == "all" and service.has_gpu:
+        yield Flaw(variable.place, "CUDA does not know `all`: no device is visible; leave the variable out")
     if variable is None or not isinstance(gpus, frozenset) or not gpus or not variable.known:
         return
     wanted = [part.strip() for part in variable.value.split(",")]
