@@ -106,6 +106,8 @@ class HubConfig(
     """Fetch pictures that requests name by http(s) URL, from public addresses only."""
     require_key: bool = False
     launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
+    standby: bool = True
+    """Keep one worker of the built-in engine waiting with its imports done (24 MiB), so that models load sooner."""
     journal_bytes: int = 64 << 20
     docker: str | None = "/var/run/docker.sock"
     """Where Docker is asked (read only) which container calls; null: never."""

@@ -34,7 +34,7 @@ def test_tether_to_a_parent_that_is_gone_runs_nothing():
 
 
 def test_worker_of_a_hub_that_is_gone_loads_nothing():
-    orders = msgspec.json.encode({"parent_pid": 1, "environment": {}, "parameters": {"model.path": "/nowhere"}})
+    orders = msgspec.json.encode({"parent_pid": 1, "environment": {}}) + b'\n{"model.path": "/nowhere"}\n'
     done = subprocess.run(
         [sys.executable, "-m", "partage.worker"], input=orders, check=False, capture_output=True, timeout=30
     )

@@ -6,7 +6,9 @@ layers by what fits at the moment, 8 GiB of prompt cache) is always said, becaus
 
 from __future__ import annotations
 
-from partage.domain import JsonObject, JsonValue
+from collections.abc import Sequence
+
+from partage.domain import DeviceId, JsonObject, JsonValue
 from partage.engine.spec import HOST, LaunchSpec
 
 KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
@@ -104,12 +106,12 @@ def arguments(spec: LaunchSpec, socket_path: str, key_path: str) -> list[str]:
     return [str(word) for word in words]
 
 
-def environment(spec: LaunchSpec) -> dict[str, str]:
-    threads = str(spec.settings.threads)
+def environment(threads: int, devices: Sequence[DeviceId]) -> dict[str, str]:
+    """What libgomp and CUDA read when they are loaded: it cannot be changed in a process that waits for its orders."""
     return {
-        "CUDA_VISIBLE_DEVICES": ",".join(device for device in spec.devices if device != HOST),
-        "OMP_NUM_THREADS": threads,
-        "OMP_THREAD_LIMIT": threads,  # never more, whatever a part of the library asks for
+        "CUDA_VISIBLE_DEVICES": ",".join(device for device in devices if device != HOST),
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_THREAD_LIMIT": str(threads),  # never more, whatever a part of the library asks for
         "OMP_DYNAMIC": "false",
         # Threads that wait for each other burn their core; libgomp's own 300,000 rounds cost 90 % of the speed as soon as
         # anything else computes on the machine (2 cores, busy: 6 tokens/s, with 1000 rounds 51; idle: 105 and 78).

@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from partage.engine.log import buffer_bytes
 from partage.engine.process import Child, spawn
 from partage.engine.spec import HOST, LaunchSpec
 from partage.engine.upstream import Upstream
+from partage.engine.workers import Workers
 from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineStartFailed
 
 LONGEST_SOCKET_PATH = 107
@@ -36,9 +37,10 @@ LOG_LINES_IN_MESSAGES = 8
 class LlamaCpp:
     """One llama.cpp server of ours. Its socket lies in a directory that only this user can enter."""
 
-    def __init__(self, spec: LaunchSpec, clock: Clock | None = None) -> None:
+    def __init__(self, spec: LaunchSpec, workers: Workers | None = None, clock: Clock | None = None) -> None:
         self._spec = spec
         self._clock = clock or SystemClock()
+        self._workers = workers or Workers(self._clock)
         self._asked_to_stop = False
         self._child: Child | None = None
         self._upstream: Upstream | None = None
@@ -60,33 +62,29 @@ class LlamaCpp:
             raise
 
     async def _start(self, began_s: float) -> Loaded:
-        spec = self._spec
+        spec, settings = self._spec, self._spec.settings
         directory = self._open.enter_context(private_directory(spec.run_dir))
         socket_path = str(directory / "e.sock")
         key = secrets.token_urlsafe(24)
         if spec.llama_server is None:
-            orders = {
-                "parent_pid": os.getpid(),
-                "environment": environment(spec),
-                "parameters": parameters(spec, socket_path, key),
-            }
-            child = await self._spawn([sys.executable, "-m", "partage.worker"], msgspec.json.encode(orders))
+            child = await self._adopt(self._workers.get(environment(settings.threads, spec.devices)))
+            child.say(msgspec.json.encode(parameters(spec, socket_path, key)), last=True)
             if await child.wait_line() is None:
                 raise EngineStartFailed
         else:
             key_path = directory / "key"
             key_path.write_text(key)
-            settings = [f"{name}={value}" for name, value in environment(spec).items()]
+            variables = environment(settings.threads, spec.devices)
             tether = [
                 sys.executable,
                 "-m",
                 "partage.worker.tether",
                 str(os.getpid()),
                 "--stdout-is-log",
-                *settings,
+                *(f"{name}={value}" for name, value in variables.items()),
                 "--",
             ]
-            child = await self._spawn([*tether, spec.llama_server, *arguments(spec, socket_path, str(key_path))])
+            child = await self._adopt(spawn([*tether, spec.llama_server, *arguments(spec, socket_path, str(key_path))]))
         connection = Connection(
             "http://engine",
             socket_path=socket_path,
@@ -132,10 +130,8 @@ class LlamaCpp:
 
     # ---- the child ----
 
-    async def _spawn(self, command: list[str], stdin: bytes = b"") -> Child:
-        if self._asked_to_stop:
-            raise EngineStartFailed
-        self._child = child = await spawn(command, stdin)
+    async def _adopt(self, started: Awaitable[Child]) -> Child:
+        self._child = child = await started
         self._settled.set()
         if self._asked_to_stop:
             child.kill()

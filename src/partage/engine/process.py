@@ -35,6 +35,15 @@ class Child(asyncio.SubprocessProtocol):
         line, newline, _ = self._stdout.partition(b"\n")
         return line if newline else None
 
+    def say(self, line: bytes, *, last: bool = False) -> None:
+        """Give it a line on stdin, the way for what must not be seen in a process list; it may be gone already."""
+        assert self._transport is not None
+        pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            pipe.write(line + b"\n")
+        if last:
+            pipe.close()
+
     async def wait_gone(self) -> int:
         await self._gone.wait()
         assert self.returncode is not None
@@ -94,10 +103,9 @@ class Child(asyncio.SubprocessProtocol):
         self._gone.set()
 
 
-async def spawn(command: Sequence[str], stdin: bytes = b"") -> Child:
-    """Start a child and give it `stdin`, the way for what must not be seen in a process list. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    transport, child = await loop.subprocess_exec(
+async def spawn(command: Sequence[str]) -> Child:
+    """Start a child, its stdin open for say(). Raises OSError."""
+    _, child = await asyncio.get_running_loop().subprocess_exec(
         Child,
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -105,8 +113,4 @@ async def spawn(command: Sequence[str], stdin: bytes = b"") -> Child:
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
-    pipe = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        pipe.write(stdin)
-    pipe.close()
     return child

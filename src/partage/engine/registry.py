@@ -6,14 +6,16 @@ from typing import assert_never
 
 from partage.engine.base import Engine
 from partage.engine.spec import EngineSpec, LaunchSpec, RemoteSpec
+from partage.engine.workers import Workers
 
 
-def make_engine(spec: EngineSpec) -> Engine:
+def make_engine(spec: EngineSpec, workers: Workers | None = None) -> Engine:
+    """`workers`: where engines that run in a child of ours get it; None: a new one for each."""
     match spec:
         case LaunchSpec():
             from partage.engine.llamacpp import LlamaCpp  # noqa: PLC0415
 
-            return LlamaCpp(spec)
+            return LlamaCpp(spec, workers)
         case RemoteSpec(kind="ollama"):
             from partage.engine.ollama_remote import OllamaRemote  # noqa: PLC0415
 

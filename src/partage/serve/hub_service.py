@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from partage import __version__
@@ -14,10 +15,13 @@ from partage.api.ports import ApiSettings
 from partage.clock import SystemClock
 from partage.config import Config
 from partage.device.discovery import DeviceWish, discover
+from partage.device.host import HOST, read_host
 from partage.domain import Device, DeviceId, EngineId, Model, Placement
 from partage.engine.base import Engine
+from partage.engine.launch import environment
 from partage.engine.registry import make_engine
 from partage.engine.spec import LaunchSpec, RemoteSpec
+from partage.engine.workers import WAITING_BYTES, Workers
 from partage.errors import ConfigError
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.desk import Desk
@@ -37,6 +41,9 @@ from partage.watch.watch import Watch
 
 log = logging.getLogger(__name__)
 
+LEAST_FOR_SPARE_BYTES = 2 << 30
+"""With less RAM a worker that only waits is a luxury."""
+
 
 async def run_hub(config: Config, *, announce: bool = False) -> None:
     """Serve until told to stop. Raises ConfigError."""
@@ -47,12 +54,14 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
         watch = Watch(config, SystemClock(), __version__)
         library = Library(workshop.shelves, {})
-        hub = build_hub(config, library, journal, watch.observers)
+        workers = Workers()
+        hub = build_hub(config, library, journal, watch.observers, workers=workers)
 
         app = create_app(Desk(hub, workshop), api_settings(config), watch)
         async with (
             adopting(config, library),
             hub.running(),
+            a_worker_waits(config, hub, workers),
             watching(hub, watch),
             watch_devices(hub, weigher_of(config, hub), gpus=watch.sampler.holdings),
         ):
@@ -77,8 +86,28 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
     )
 
 
+def a_worker_waits(config: Config, hub: Hub, workers: Workers) -> AbstractAsyncContextManager[None]:
+    """One worker with its imports done waits for the next load on the host, where one is wanted."""
+    if not wants_spare_worker(config, find_launcher(config)):
+        return nullcontext()
+
+    def quiet() -> bool:
+        return all(view.phase == "ready" and not view.serving for view in hub.scheduler.residents_view())
+
+    return workers.waiting(environment(default_threads(hub.devices), (HOST,)), quiet)
+
+
+def wants_spare_worker(config: Config, llama_server: str | None) -> bool:
+    return config.hub.standby and llama_server is None and read_host().total_bytes >= LEAST_FOR_SPARE_BYTES
+
+
 def build_hub(
-    config: Config, library: Library, journal: Journal | None = None, observers: Sequence[Observer] = ()
+    config: Config,
+    library: Library,
+    journal: Journal | None = None,
+    observers: Sequence[Observer] = (),
+    *,
+    workers: Workers | None = None,
 ) -> Hub:
     """Raises ConfigError."""
     devices, launcher = devices_of(config)
@@ -95,7 +124,7 @@ def build_hub(
             require_key=config.hub.require_key,
         ),
         devices=devices,
-        make_engine=EngineMaker(config, launcher),
+        make_engine=EngineMaker(config, launcher, workers or Workers()),
         clock=SystemClock(),
         journal=journal,
         observers=observers,
@@ -118,6 +147,10 @@ def devices_of(config: Config) -> tuple[list[Device], str | None]:
             "PATH; until then models are placed in host memory"
         )
         devices = [device for device in devices if device.kind != "cuda"]
+    # Who says how much models may have gets that; the worker that waits is then outside of it, as the hub itself is.
+    told = any(wish.host and wish.memory_bytes is not None for wish in config.devices)
+    if wants_spare_worker(config, launcher) and not told:
+        devices = [_with_reserve(device, WAITING_BYTES) if device.kind == "host" else device for device in devices]
     return overheads_of(config).applied(devices), launcher
 
 
@@ -136,17 +169,26 @@ def weigher_of(config: Config, hub: Hub) -> Weigher:
     return Weigher(learn)
 
 
-def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:
+def _with_reserve(device: Device, more_bytes: int) -> Device:
+    return replace(device, reserve_bytes=device.reserve_bytes + more_bytes)
+
+
+def default_threads(devices: Sequence[Device]) -> int:
     host = next(device for device in devices if device.kind == "host")
-    return Profiles(devices, config.hub, config.models, default_threads=max(1, host.cores // 2))
+    return max(1, host.cores // 2)
+
+
+def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:
+    return Profiles(devices, config.hub, config.models, default_threads=default_threads(devices))
 
 
 class EngineMaker:
     """Turns the policy's order into an engine, with the paths and limits of this machine."""
 
-    def __init__(self, config: Config, llama_server: str | None) -> None:
+    def __init__(self, config: Config, llama_server: str | None, workers: Workers) -> None:
         self._config = config
         self._llama_server = llama_server
+        self._workers = workers
 
     def __call__(self, engine: EngineId, model: Model, placement: Placement) -> Engine:
         timeout_s = self._config.hub.load_timeout_s
@@ -175,7 +217,8 @@ class EngineMaker:
                 run_dir=str(run_dir(self._config)),
                 llama_server=self._llama_server,
                 start_timeout_s=timeout_s,
-            )
+            ),
+            self._workers,
         )
 
 

@@ -1,8 +1,8 @@
 """The child of one engine: runs llama.cpp's own server until it is told to end.
 
-Its orders come as one JSON object on stdin, so that the key is in no process list:
-`{"parent_pid": 1, "environment": {"NAME": "value"}, "parameters": {"n_ctx": 4096, "cpuparams.n_threads": 2, ...}}`
-It prints one line of JSON on stdout when the model is loaded; everything else goes to stderr.
+Its orders come on stdin, so that the key is in no process list: two lines of JSON, the second one perhaps much later.
+`{"parent_pid": 1, "environment": {"NAME": "value"}}` and `{"n_ctx": 4096, "cpuparams.n_threads": 2, ...}`
+Between them it does its imports, so that one that waits has only the model left to load. It prints one line of JSON on stdout when the model is loaded; everything else goes to stderr.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from partage.worker.tether import tie_to
 
 
 def main() -> None:
-    orders = json.load(sys.stdin)
-    tie_to(orders["parent_pid"])
+    origin = json.loads(sys.stdin.readline())
+    tie_to(origin["parent_pid"])
     # libgomp and CUDA read their settings once, when they are loaded: before the import below.
-    os.environ.update(orders["environment"])  # noqa: TID251 (set, not read)
+    os.environ.update(origin["environment"])  # noqa: TID251 (set, not read)
     ready = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the library prints on stdout is log, not readiness
 
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
 
     parameters = xllamacpp.CommonParams()
-    for path, value in orders["parameters"].items():
+    orders = sys.stdin.readline()
+    if not orders:
+        return  # nobody needs us any more
+    for path, value in json.loads(orders).items():
         owner, _, name = path.rpartition(".")
         setattr(attrgetter(owner)(parameters) if owner else parameters, name, value)
     try:

@@ -46,8 +46,8 @@ def test_threads_are_exactly_those_given():
     assert values["cpuparams.n_threads"] == values["cpuparams_batch.n_threads"] == 2
     words = arguments(SPEC, "/s", "/k")
     assert option(words, "--threads") == option(words, "--threads-batch") == "2"
-    assert environment(SPEC)["OMP_THREAD_LIMIT"] == "2"
-    assert int(environment(SPEC)["GOMP_SPINCOUNT"]) < 10_000
+    assert environment(2, SPEC.devices)["OMP_THREAD_LIMIT"] == "2"
+    assert int(environment(2, SPEC.devices)["GOMP_SPINCOUNT"]) < 10_000
 
 
 def test_key_is_not_on_the_command_line():
@@ -57,12 +57,12 @@ def test_key_is_not_on_the_command_line():
 
 def test_host_engine_sees_no_gpu_and_puts_no_layer_on_one():
     assert parameters(SPEC, "/s", "key")["n_gpu_layers"] == 0
-    assert environment(SPEC)["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment(2, SPEC.devices)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_gpu_engine_sees_its_gpus_in_order():
     spec = replace(with_settings(split=(0.5, 0.5)), devices=("GPU-b", "GPU-a"))
-    assert environment(spec)["CUDA_VISIBLE_DEVICES"] == "GPU-b,GPU-a"
+    assert environment(2, spec.devices)["CUDA_VISIBLE_DEVICES"] == "GPU-b,GPU-a"
     assert parameters(spec, "/s", "key")["n_gpu_layers"] == 999
     assert option(arguments(spec, "/s", "/k"), "--tensor-split") == "0.5,0.5"
 
@@ -70,7 +70,7 @@ def test_gpu_engine_sees_its_gpus_in_order():
 def test_partly_offloaded_engine_gets_the_layers_of_its_placement():
     spec = replace(with_settings(gpu_layers=12), devices=("GPU-a", "host"))
     assert parameters(spec, "/s", "key")["n_gpu_layers"] == 12
-    assert environment(spec)["CUDA_VISIBLE_DEVICES"] == "GPU-a"
+    assert environment(2, spec.devices)["CUDA_VISIBLE_DEVICES"] == "GPU-a"
 
 
 def test_embedding_engine_takes_a_whole_input_at_once():
