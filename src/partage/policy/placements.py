@@ -15,6 +15,9 @@ from partage.policy.footprint import Breakdown, breakdown, estimate, share_of
 HOST_SLOWDOWN = 8.0
 """How much longer a layer takes on the host than on a GPU, roughly: memory bandwidth of both."""
 LEAST_CONTEXT_TOKENS = 2048
+HOST_BATCH_TOKENS = 64
+"""A prompt is read in batches. A client that leaves is noticed between two, and a stream beside it waits for each: on a
+CPU 256 tokens of even a tiny model take half a second. 64 cost at most a tenth of the reading speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +75,10 @@ def _candidates(
         for settings in contexts:
             yield _split(anatomy, projector, gpus, settings)
     if wish.partial and gpus and hosts:
-        yield from _partial(anatomy, projector, gpus[0], hosts[0], contexts[0])
+        yield from _partial(anatomy, projector, gpus[0], hosts[0], _on_host(contexts[0]))
     for settings in contexts:
         for host in hosts:
-            clamped = replace(settings, threads=max(1, min(settings.threads, host.cores or settings.threads)))
+            clamped = _on_host(replace(settings, threads=max(1, min(settings.threads, host.cores or settings.threads))))
             yield Placement(
                 settings=replace(clamped, gpu_layers=0) if gpus else clamped,
                 shares=((host.id, estimate(anatomy, clamped, projector)),),
@@ -106,6 +109,14 @@ def _contexts(anatomy: Anatomy, wish: Wish) -> list[LaunchSettings]:
         variants.append(replace(full, context_tokens=context, slots=1))
         context //= 2
     return variants
+
+
+def _on_host(settings: LaunchSettings) -> LaunchSettings:
+    """The batch for where the host computes; an embedding model reads an input whole."""
+    if settings.embedding:
+        return settings
+    tokens = min(settings.batch_tokens, HOST_BATCH_TOKENS)
+    return replace(settings, batch_tokens=tokens, micro_batch_tokens=tokens)
 
 
 def _split(anatomy: Anatomy, projector: Anatomy | None, gpus: Sequence[Device], settings: LaunchSettings) -> Placement:

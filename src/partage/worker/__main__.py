@@ -7,6 +7,8 @@ Between them it does its imports, so that one that waits has only the model left
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -16,6 +18,19 @@ from operator import attrgetter
 from typing import Any
 
 from partage.worker.tether import tie_to
+
+
+WARNINGS = 2
+
+
+def speak_less() -> None:
+    """Only warnings and errors from now on: what the load says is needed, dozens of lines with every request are not.
+
+    xllamacpp has no word for it, so llama.cpp's own function is called; where it has another name, the log stays long.
+    """
+    library = importlib.import_module("xllamacpp.xllamacpp").__file__
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(library)["_Z30common_log_set_verbosity_tholdi"](WARNINGS)
 
 
 def main() -> None:
@@ -39,6 +54,7 @@ def main() -> None:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
         sys.exit(f"{error}")
+    speak_less()
     print(json.dumps({"address": server.listening_address}), file=ready, flush=True)
     # The default action of TERM ends us at once: there is nothing to save, and llama.cpp's own way out takes longer.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
