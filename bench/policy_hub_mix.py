@@ -1,6 +1,6 @@
 """W1, the hub mix on one 24 GB GPU: how much load each policy sustains, and what waiting and swapping it costs.
 
-python bench/policy_hub_mix.py [--seeds 9] [--grid]     --grid: Zipf 0.5, 0.9, 2.1 x variation 1, 2, 4 over the seeds
+python bench/policy_hub_mix.py [--seeds 9]     nine go through Zipf 0.5, 0.9, 2.1 x variation 1, 2, 4
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 from partage.sim.compare import rows, summaries, sustained_load
 from partage.sim.machine import gpus
 from partage.sim.synthetic import hub_mix
-from partage.sim.workload import GB, Workload
+from partage.sim.workload import GB
 
 POLICIES = ("partage", "ollama-np4", "llama-swap-matrix", "all-resident")
 LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -19,15 +19,7 @@ LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=9)
-    options.add_argument("--grid", action="store_true")
-    chosen = options.parse_args()
-
-    def make(seed: int, load: float) -> Workload:
-        if not chosen.grid:
-            return hub_mix(seed, load)
-        return hub_mix(seed, load, zipf=(0.5, 0.9, 2.1)[seed % 3], variation=(1.0, 2.0, 4.0)[seed // 3 % 3])
-
-    found = summaries(list(rows(POLICIES, make, gpus(24 * GB), LOADS, range(chosen.seeds))))
+    chosen = options.parse_args()    found = summaries(list(rows(POLICIES, hub_mix, gpus(24 * GB), LOADS, range(chosen.seeds))))
     for one in found:
         print(
             f"load {one.load:3}  {one.policy:18} in time {one.attainment:6.1%} +- {one.attainment_spread:5.1%}  "

@@ -39,13 +39,30 @@ CODE_LENGTHS = ((1469.0, 0.8), (13.0, 1.1))
 """Azure code, means 2048 and 28."""
 
 
+ZIPF = (0.5, 0.9, 2.1)
+"""Popularity of the four chat models, from nearly alike to one for nearly all."""
+VARIATIONS = (1.0, 2.0, 4.0)
+"""Of the time between requests, from Poisson to bursts."""
+DOCUMENTS_S, INDEXER_S, SUMMARIES_S = 600.0, 900.0, 1200.0
+"""Mean time between bursts of batch work. It does not grow with the load: that is how much people ask."""
+
+
 def hub_mix(
-    seed: int, load: float, *, minutes: float = 60.0, zipf: float = 0.9, variation: float = 2.0, users: int = 16
+    seed: int,
+    load: float,
+    *,
+    minutes: float = 60.0,
+    zipf: float | None = None,
+    variation: float | None = None,
+    users: int = 16,
 ) -> Workload:
     """W1: people chatting with four models, search queries, and documents, an indexer and summaries as batch work.
 
-    Load 1 offers about one second of work, as one stream alone would take it, per second.
+    At load 1 people ask 0.5 times per second. Popularity and variation, unless told, go through all nine pairs with the
+    seed, and through all values of each within three seeds.
     """
+    zipf = ZIPF[seed % 3] if zipf is None else zipf
+    variation = VARIATIONS[(seed + seed // 3) % 3] if variation is None else variation
     chance = _chance(seed)
     until_s = minutes * 60.0
     chats = [CHAT, SMALL, LARGE, CODE]
@@ -61,11 +78,11 @@ def hub_mix(
         Asked(at_s, EMBED.name, "rag", Class.INTERACTIVE, chance.randint(10, 60), 1, EMBEDDING_GOAL)
         for at_s in _gamma_arrivals(chance, 0.1 * load, 1.0, until_s)
     ]
-    for at_s in _gamma_arrivals(chance, load / 600.0, 1.0, until_s):
+    for at_s in _gamma_arrivals(chance, 1 / DOCUMENTS_S, 1.0, until_s):
         asked += _burst(chance, at_s, VISION, "documents", chance.randint(20, 60), (1200, 250))
-    for at_s in _gamma_arrivals(chance, load / 900.0, 1.0, until_s):
+    for at_s in _gamma_arrivals(chance, 1 / INDEXER_S, 1.0, until_s):
         asked += _burst(chance, at_s, EMBED, "indexer", 200, (300, 1))
-    for at_s in _gamma_arrivals(chance, load / 1200.0, 1.0, until_s):
+    for at_s in _gamma_arrivals(chance, 1 / SUMMARIES_S, 1.0, until_s):
         asked += _burst(chance, at_s, CHAT, "summaries", 20, (2500, 200))
     return workload(f"hub mix, load {load:g}, seed {seed}", HUB_MODELS, asked, until_s)
 

@@ -91,6 +91,14 @@ def test_same_seed_gives_the_same_workload_and_another_seed_another() -> None:
     assert hub_mix(3, 0.5, minutes=5.0).arrivals != hub_mix(4, 0.5, minutes=5.0).arrivals
 
 
+def test_batch_work_of_the_hub_mix_does_not_grow_with_what_people_ask() -> None:
+    counts = [
+        sum(one.demand.class_ == Class.BATCH for seed in range(9) for one in hub_mix(seed, load).arrivals)
+        for load in (0.1, 0.8)
+    ]
+    assert 0.7 < counts[0] / counts[1] < 1.4
+
+
 def test_what_others_ask_does_not_depend_on_the_flood() -> None:
     calm, flooded = (
         [(one.at_s, one.demand.model) for one in flood(1, factor=factor).arrivals if one.demand.client != "client9"]
