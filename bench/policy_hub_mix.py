@@ -19,7 +19,8 @@ LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=9)
-    chosen = options.parse_args()    found = summaries(list(rows(POLICIES, hub_mix, gpus(24 * GB), LOADS, range(chosen.seeds))))
+    seeds = range(options.parse_args().seeds)
+    found = summaries(list(rows(POLICIES, hub_mix, gpus(24 * GB), LOADS, seeds)))
     for one in found:
         print(
             f"load {one.load:3}  {one.policy:18} in time {one.attainment:6.1%} +- {one.attainment_spread:5.1%}  "
