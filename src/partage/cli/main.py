@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-
-import typer
+from typing import TYPE_CHECKING
 
 from partage import __version__
+
+if TYPE_CHECKING:
+    import typer
 
 GROUPS = {
     "services": ("up", "hub", "documents", "rag"),
@@ -28,6 +30,8 @@ GROUPS = {
 
 def build(called: str = "") -> typer.Typer:
     """The application with the group of the called command, or with all of them (for --help)."""
+    import typer  # noqa: PLC0415 `partage lint` does without
+
     app = typer.Typer(
         name="partage",
         help="Let many AI services share one or a few GPUs.",
@@ -52,10 +56,16 @@ def build(called: str = "") -> typer.Typer:
 
 def _print_version(value: bool) -> None:
     if value:
+        import typer  # noqa: PLC0415 as in build
+
         print(f"partage {__version__}")
         raise typer.Exit
 
 
 def run() -> None:
     """The console script."""
+    if sys.argv[1:2] == ["lint"]:
+        from partage.cli import lint  # noqa: PLC0415 without typer, which alone takes longer than linting
+
+        sys.exit(lint.main(sys.argv[2:]))
     build(sys.argv[1] if len(sys.argv) > 1 else "")(args=sys.argv[1:], prog_name="partage")

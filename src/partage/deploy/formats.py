@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from partage import __version__
 from partage.deploy.findings import Finding
 from partage.deploy.lint import Report
 from partage.deploy.rules.all_rules import RULES
-from partage.domain import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from partage.domain import JsonObject, JsonValue
 
 
 def as_text(report: Report) -> str:

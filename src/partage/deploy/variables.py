@@ -33,9 +33,13 @@ class Variable:
         return UNKNOWN not in self.value
 
 
-def interpolate(text: str, values: Mapping[str, str]) -> str:
+MAX_NESTED_DEFAULTS = 8
+"""`${A:-${B:-c}}` is two deep; what goes deeper is left as it stands, for each level costs the length of the text."""
+
+
+def interpolate(text: str, values: Mapping[str, str], depth: int = 0) -> str:
     """As Compose does: `$NAME`, `${NAME}`, `${NAME:-default}`, `$$`; what is not in `values` becomes UNKNOWN."""
-    if "$" not in text:
+    if "$" not in text or depth > MAX_NESTED_DEFAULTS:
         return text
     out: list[str] = []
     position = 0
@@ -52,19 +56,19 @@ def interpolate(text: str, values: Mapping[str, str]) -> str:
         if match["how"]:
             end = _closing(text, position)
             argument, position = text[position:end], end + 1
-        out.append(_filled(name, match["how"] or "", argument, values))
+        out.append(_filled(name, match["how"] or "", argument, values, depth))
     out.append(text[position:])
     return "".join(out)
 
 
-def _filled(name: str, how: str, argument: str, values: Mapping[str, str]) -> str:
+def _filled(name: str, how: str, argument: str, values: Mapping[str, str], depth: int) -> str:
     value = values.get(name)
     if "+" in how:
-        return UNKNOWN if value is None else interpolate(argument, values)
+        return UNKNOWN if value is None else interpolate(argument, values, depth + 1)
     if value:
         return value
     if how == ":-" or (how == "-" and value is None):
-        return interpolate(argument, values)
+        return interpolate(argument, values, depth + 1)
     return UNKNOWN if value is None else value
 
 
