@@ -4,7 +4,17 @@ import pytest
 
 from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
 from partage.journal_format import ActionsLine, EventLine, actions_line, event_line, parse_line, parse_lines
-from partage.policy.actions import Action, PauseEngine, Refuse, ResumeEngine, Serve, StartEngine, StopEngine, WakeAt
+from partage.policy.actions import (
+    Action,
+    GrantLease,
+    PauseEngine,
+    Refuse,
+    ResumeEngine,
+    Serve,
+    StartEngine,
+    StopEngine,
+    WakeAt,
+)
 from partage.policy.events import (
     Demand,
     DeviceSeen,
@@ -14,6 +24,9 @@ from partage.policy.events import (
     EngineReady,
     EngineResumed,
     Event,
+    LeaseAsked,
+    LeaseDemand,
+    LeaseEnded,
     ModelForgotten,
     ModelLearned,
     ModelProfile,
@@ -45,6 +58,8 @@ EVENTS: tuple[Event, ...] = (
     EngineGone(engine="a#1", crashed=True),
     EnginePaused("a#1"),
     EngineResumed("a#1"),
+    LeaseAsked(LeaseDemand(id="train-1", client="c", class_=Class.BATCH, bytes_=6, exclusive=True)),
+    LeaseEnded(lease="train-1"),
     UnloadAsked(model="a"),
     PinChanged(model="a", pinned=False),
     TimePassed(),
@@ -53,6 +68,7 @@ ACTIONS: tuple[Action, ...] = (
     Serve(request="1", engine="a#1"),
     StartEngine(engine="a#1", model="a", placement=PLACEMENT, reason="because"),
     StopEngine(engine="a#1", reason="because"),
+    GrantLease(lease="train-1", engine="lease:train-1#2", device="host", bytes_=6),
     PauseEngine(engine="a#1", reason="because"),
     ResumeEngine(engine="a#1"),
     Refuse(request="1", kind="cannot_fit", message="no", needs_bytes=9, capacity_bytes=3),

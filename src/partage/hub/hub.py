@@ -48,6 +48,7 @@ from partage.hub.ticket import Ticket
 from partage.hub.views import QueuePosition
 from partage.policy.actions import (
     Action,
+    GrantLease,
     PauseEngine,
     Refuse,
     ResumeEngine,
@@ -280,6 +281,8 @@ class Hub:
                     ticket.refuse(_refusal(action, ticket.request.model))
             case WakeAt(at_s=at_s):
                 self._wake_at(at_s)
+            case GrantLease(lease=lease):
+                log.debug("nobody here asks for leases: %s", lease)
             case PauseEngine() | ResumeEngine():
                 log.debug("this hub does not pause engines: %s", action)
             case _:

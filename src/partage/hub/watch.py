@@ -69,7 +69,8 @@ def strangers_bytes(view: DeviceView, held: Holdings) -> int:
 
 def _missing(view: DeviceView, free_bytes: int) -> int:
     """What the ledger thinks is free, but the device says is not."""
-    return max(0, view.capacity_bytes - view.residents_bytes - view.loading_bytes - free_bytes)
+    held_bytes = view.residents_bytes + view.loading_bytes + view.leases_bytes
+    return max(0, view.capacity_bytes - held_bytes - free_bytes)
 
 
 def tell(hub: Hub, view: DeviceView, strangers: int) -> None:

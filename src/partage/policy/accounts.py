@@ -39,12 +39,14 @@ class Account:
     recent_at_s: float = 0.0
     queued: int = 0
     serving: int = 0
+    leases: int = 0
+    """Held now. They are no part of its concurrency: who holds a lease may ask questions meanwhile."""
     turns: dict[int, Turn] = field(default_factory=dict[int, Turn])
     """Where it has requests waiting, by identity."""
 
     @property
     def active(self) -> bool:
-        return self.queued + self.serving > 0
+        return self.queued + self.serving + self.leases > 0
 
     @property
     def at_limit(self) -> bool:

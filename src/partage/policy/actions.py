@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from partage.domain import EngineId, Placement, RequestId
+from partage.domain import DeviceId, EngineId, Placement, RequestId
 
 RefusalKind: TypeAlias = Literal["queue_full", "quota", "deadline", "cannot_fit", "start_failed", "unknown_model"]
 
@@ -32,6 +32,16 @@ class StopEngine:
 
     engine: EngineId
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantLease:
+    """The memory is the lease's until LeaseEnded. `engine` is what orders to pause and resume its holder call it."""
+
+    lease: RequestId
+    engine: EngineId
+    device: DeviceId
+    bytes_: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,4 +72,4 @@ class WakeAt:
     at_s: float
 
 
-Action: TypeAlias = Serve | StartEngine | StopEngine | PauseEngine | ResumeEngine | Refuse | WakeAt
+Action: TypeAlias = Serve | StartEngine | StopEngine | GrantLease | PauseEngine | ResumeEngine | Refuse | WakeAt

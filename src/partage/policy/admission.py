@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 from partage.domain import Class, Placement
+from partage.policy import leases
 from partage.policy.events import Demand
 from partage.policy.queues import Waiting
 from partage.policy.serving import work_s
@@ -31,7 +32,7 @@ def admit(state: State, demand: Demand) -> ModelState | None:
     waiting.work_s = work_s(state, waiting)
     prefill_s = demand.prompt_tokens / model.profile.prefill_tokens_per_s
     waiting.due_s = state.now_s + settings.first_token_goal_s[demand.class_] - prefill_s
-    give_up_s = state.now_s + settings.max_wait_s[demand.class_]
+    give_up_s = state.now_s + _longest_wait_s(state, demand)
     if demand.deadline_at_s is not None:
         waiting.due_s = demand.deadline_at_s - waiting.work_s
         if demand.hard_deadline:
@@ -71,6 +72,9 @@ def could_fit(state: State, model: ModelState, demand: Demand) -> bool:
     wide = [one for one in suitable_placements(model) if one.settings.context_tokens >= demand.context_tokens]
     if any(_fits_empty(state, model, placement) for placement in wide):
         return True
+    if not wide and model.lease is not None:
+        state.refuse(demand, "cannot_fit", f"there is no device '{model.lease.device}' here")
+        return False
     if not wide:
         longest = max((one.settings.context_tokens for one in model.profile.placements), default=0)
         message = (
@@ -82,7 +86,7 @@ def could_fit(state: State, model: ModelState, demand: Demand) -> bool:
     least = min(wide, key=lambda placement: placement.total_bytes)
     capacity = sum(_capacity_bytes(state, model, device) for device, _ in least.shares)
     message = (
-        f"model '{model.name}' needs {least.total_bytes:,} bytes, but no more than {capacity:,} can be made free: "
+        f"{_what(model)} needs {least.total_bytes:,} bytes, but no more than {capacity:,} can be made free: "
         "that is the budget less what is pinned and what other programs hold"
     )
     state.refuse(demand, "cannot_fit", message, needs_bytes=least.total_bytes, capacity_bytes=capacity)
@@ -111,12 +115,26 @@ def give_up(state: State) -> None:
             continue
         demand = waiting.demand
         retry_s = predicted_wait_s(state, state.models[demand.model], demand.class_)
-        if demand.hard_deadline and state.now_s < waiting.arrived_s + state.settings.max_wait_s[demand.class_]:
+        if demand.hard_deadline and state.now_s < waiting.arrived_s + _longest_wait_s(state, demand):
             state.refuse(demand, "deadline", "its deadline can no longer be met", retry_after_s=retry_s)
         else:
             waited_s = state.now_s - waiting.arrived_s
-            message = f"it has waited {waited_s:.0f} s, as long as any request of its class may"
+            message = f"it has waited {waited_s:.0f} s, as long as it may"
             state.refuse(demand, "queue_full", message, retry_after_s=retry_s)
+
+
+def _longest_wait_s(state: State, demand: Demand) -> float:
+    return state.settings.max_wait_s[demand.class_] if demand.max_wait_s is None else demand.max_wait_s
+
+
+def _what(model: ModelState) -> str:
+    return (
+        f"model '{model.name}'"
+        if model.lease is None
+        else "a lease of all of the device"
+        if model.lease.exclusive
+        else "the lease"
+    )
 
 
 def predicted_wait_s(state: State, model: ModelState, class_: Class, work_ahead_s: float | None = None) -> float:
@@ -128,6 +146,8 @@ def predicted_wait_s(state: State, model: ModelState, class_: Class, work_ahead_
     if resident is None or resident.phase == "stopping":
         free = any(not state.ledger.missing(placement) for placement in model.profile.placements)
         absent_s = load_s if free else load_s + quantum_s(state, load_s)
+        if state.leases:
+            absent_s += leases.in_the_way_s(state, model)
     elif resident.phase == "starting":
         absent_s = max(0.0, resident.started_s + load_s - state.now_s)
     else:

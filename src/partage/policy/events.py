@@ -31,6 +31,27 @@ class Demand:
     """Negative: for ever. None: the server's default."""
     load_only: bool = False
     """Wants the model loaded and nothing else: it is served by becoming ready."""
+    max_wait_s: float | None = None
+    """None: as long as any request of its class may wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseDemand:
+    """Memory of one device for a program that is not ours, until it says that it is done."""
+
+    id: RequestId
+    client: str
+    class_: Class = Class.NORMAL
+    weight: float = 1.0
+    bytes_: int = 0
+    device: DeviceId | None = None
+    """None: any GPU; the host where there is none."""
+    exclusive: bool = False
+    """All of the device, and nobody else on it."""
+    cores: int | None = None
+    """Of the host, that it computes with; None: all of them. A GPU lease has none."""
+    max_wait_s: float | None = None
+    """None: as long as any request of its class may wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +97,18 @@ class ModelForgotten:
     """The model was deleted; its engines are to stop once idle."""
 
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAsked:
+    lease: LeaseDemand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseEnded:
+    """Its holder has ended and its memory is free; or it waits no longer."""
+
+    lease: RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +160,7 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineMeasured:
-    """What a running engine was seen to hold, where that is more than was thought."""
+    """What a running engine, or the holder of a lease, was seen to hold, where that is not what was thought."""
 
     engine: EngineId
     measured_bytes: tuple[tuple[DeviceId, int], ...]
@@ -193,6 +226,8 @@ Event: TypeAlias = (
     | EngineGone
     | EnginePaused
     | EngineResumed
+    | LeaseAsked
+    | LeaseEnded
     | UnloadAsked
     | PinChanged
     | TimePassed

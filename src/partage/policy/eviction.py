@@ -71,7 +71,8 @@ def victims(state: State) -> Pools:
 
 
 def may_leave(state: State, resident: Resident) -> bool:
-    return may_be_replaced(resident) and not state.is_pinned(resident)
+    """The holder of a lease never: what it has done cannot be done again for it."""
+    return resident.model.lease is None and may_be_replaced(resident) and not state.is_pinned(resident)
 
 
 def may_be_replaced(resident: Resident) -> bool:

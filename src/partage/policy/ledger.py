@@ -28,13 +28,16 @@ class Ledger:
         self.devices: dict[DeviceId, Device] = {}
         self.strangers: dict[DeviceId, _Strangers] = {}
         self.held: dict[DeviceId, int] = {}
+        self.closed: set[DeviceId] = set()
+        """Somebody has them for himself: nothing there is free."""
 
     def free_bytes(self, device: DeviceId) -> int:
         """Negative where strangers took what had been given out already."""
         known = self.devices.get(device)
         if known is None:
             return 0
-        return known.budget_bytes - self.strangers_bytes(device) - self.held.get(device, 0)
+        free = known.budget_bytes - self.strangers_bytes(device) - self.held.get(device, 0)
+        return min(0, free) if device in self.closed else free
 
     def strangers_bytes(self, device: DeviceId) -> int:
         known = self.strangers.get(device)

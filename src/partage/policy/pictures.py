@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from partage.policy.admission import predicted_wait_s
-from partage.policy.state import State
-from partage.policy.views import ClientView, DeviceView, QueuedView, ResidentView
+from partage.policy.state import ModelState, State
+from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView
 
 
 def queue(state: State) -> tuple[QueuedView, ...]:
-    return tuple(view for model in state.models.values() if model.queue.count for view in _queue_of(state, model.name))
+    return tuple(
+        view
+        for model in state.models.values()
+        if model.queue.count and model.lease is None
+        for view in _queue_of(state, model.name)
+    )
 
 
 def _queue_of(state: State, name: str) -> list[QueuedView]:
@@ -34,16 +39,21 @@ def _queue_of(state: State, name: str) -> list[QueuedView]:
 
 def ledger(state: State) -> tuple[DeviceView, ...]:
     loading: dict[str, int] = {}
+    leased: dict[str, int] = {}
     for resident in state.residents.values():
         if resident.phase == "starting":
             for device, size in resident.bytes_.items():
                 loading[device] = loading.get(device, 0) + size
+    for resident in state.leases.values():
+        for device, size in resident.bytes_.items():
+            leased[device] = leased.get(device, 0) + size
     return tuple(
         DeviceView(
             device=device.id,
             capacity_bytes=device.budget_bytes,
             strangers_bytes=state.ledger.strangers_bytes(device.id),
-            residents_bytes=state.ledger.held.get(device.id, 0) - loading.get(device.id, 0),
+            residents_bytes=state.ledger.held.get(device.id, 0) - loading.get(device.id, 0) - leased.get(device.id, 0),
+            leases_bytes=leased.get(device.id, 0),
             loading_bytes=loading.get(device.id, 0),
             free_bytes=state.ledger.free_bytes(device.id),
         )
@@ -67,6 +77,35 @@ def residents(state: State) -> tuple[ResidentView, ...]:
             expires_at_s=state.expires_at_s(resident),
         )
         for resident in state.residents.values()
+        if resident.model.lease is None
+    )
+
+
+def leases(state: State) -> tuple[LeaseView, ...]:
+    """Those held, then those that wait, in the order in which they came."""
+    held = [_lease_of(state, one.model) for one in state.leases.values()]
+    waiting = [
+        _lease_of(state, model, position)
+        for position, model in enumerate(state.unplaced.values(), start=1)
+        if model.lease is not None
+    ]
+    return (*held, *waiting)
+
+
+def _lease_of(state: State, model: ModelState, position: int | None = None) -> LeaseView:
+    lease, resident = model.lease, model.resident
+    assert lease is not None
+    return LeaseView(
+        lease=lease.id,
+        client=lease.client,
+        class_=lease.class_,
+        exclusive=lease.exclusive,
+        engine=resident.engine if resident else None,
+        device=next(iter(resident.bytes_)) if resident else lease.device,
+        bytes_=sum(resident.bytes_.values()) if resident else lease.bytes_,
+        since_s=resident.ready_s if resident else state.requests[lease.id].arrived_s,
+        position=position,
+        predicted_wait_s=None if resident else predicted_wait_s(state, model, lease.class_, 0.0),
     )
 
 

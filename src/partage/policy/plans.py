@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from partage.domain import DeviceId, Placement
+from partage.policy import leases
 from partage.policy.actions import StartEngine
 from partage.policy.eviction import remaining_s
 from partage.policy.serving import fill
@@ -50,7 +51,7 @@ def carry_on_plans(state: State) -> None:
             if (
                 not state.ledger.missing(plan.placement)
                 and plan.model.resident is None
-                and not link_busy(state, plan.placement)
+                and (plan.model.lease is not None or not link_busy(state, plan.placement))
             ):
                 start(state, plan.model, plan.placement, "room was made")
             go_on(state)
@@ -77,15 +78,19 @@ def start(state: State, model: ModelState, placement: Placement, reason: str) ->
     held: dict[DeviceId, int] = {}
     for device, share in placement.shares:
         held[device] = held.get(device, 0) + share.total_bytes
-        state.loading[device] = state.loading.get(device, 0) + 1
     resident = Resident(engine, model, placement, held, state.now_s)
     resident.threads = threads_of(state, resident)
     state.ledger.hold(held.items())
     state.residents[engine] = resident
     model.resident = resident
     state.displaced.pop(model.name, None)
-    state.pressure.loaded(state.now_s, model.profile.load_s)
     state.place(model)
+    if model.lease is not None:
+        leases.grant(state, resident)
+        return
+    for device, _ in placement.shares:
+        state.loading[device] = state.loading.get(device, 0) + 1
+    state.pressure.loaded(state.now_s, model.profile.load_s)
     state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
 
 

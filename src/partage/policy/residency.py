@@ -39,6 +39,7 @@ def _head_group(state: State, model: ModelState) -> int:
 
 
 def measured(state: State, event: events.EngineMeasured) -> None:
+    """Engines only grow; the holder of a lease may give back what it had beyond it."""
     resident = state.residents.get(event.engine)
     if resident is not None:
         _weighed(state, resident, event.measured_bytes)

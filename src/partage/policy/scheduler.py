@@ -20,14 +20,14 @@ import heapq
 from typing import assert_never
 
 from partage.domain import Class
-from partage.policy import admission, events, pictures, residency, serving, swapping, turns
+from partage.policy import admission, events, leases, pictures, residency, serving, swapping, turns
 from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
 from partage.policy.queues import Waiting
 from partage.policy.settings import PolicySettings
 from partage.policy.state import ModelState, Resident, State
-from partage.policy.views import ClientView, DeviceView, QueuedView, ResidentView
+from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView
 
 
 class Scheduler:
@@ -44,6 +44,7 @@ class Scheduler:
         state = self.state
         state.now_s, state.out = now_s, []
         self._room_changed, self._waits_for = False, None
+        leases.charge(state)
         self._note(event)
         admission.give_up(state)
         residency.expire(state)
@@ -72,6 +73,9 @@ class Scheduler:
 
     def residents_view(self) -> tuple[ResidentView, ...]:
         return pictures.residents(self.state)
+
+    def leases_view(self) -> tuple[LeaseView, ...]:
+        return pictures.leases(self.state)
 
     def clients_view(self) -> tuple[ClientView, ...]:
         return pictures.clients(self.state)
@@ -103,6 +107,7 @@ class Scheduler:
                 self._room_changed = True
             case events.EngineMeasured():
                 residency.measured(state, event)
+                self._room_changed = True
             case events.EngineFailed():
                 residency.failed(state, event)
                 self._room_changed = True
@@ -115,10 +120,15 @@ class Scheduler:
             case events.StrangersSeen(device=device, bytes_=bytes_):
                 self._room_changed = state.ledger.strangers_bytes(device) != bytes_
                 state.ledger.strangers_seen(device, bytes_, state.now_s)
+                leases.refit(state, device)
             case events.ModelLearned(profile=profile):
                 self._learned(profile)
             case events.ModelForgotten(model=name):
                 self._forgotten(name)
+            case events.LeaseAsked(lease=lease):
+                self._arrived(leases.enter(state, lease))
+            case events.LeaseEnded(lease=lease):
+                self._lease_ended(lease)
             case events.UnloadAsked(model=name):
                 residency.leave(state, state.models.get(name))
             case events.PinChanged(model=name, pinned=pinned):
@@ -157,6 +167,19 @@ class Scheduler:
         if event.outcome == "done" and model is not None:
             model.failures = 0
         self._after_service(waiting, resident or (model.resident if model is not None else None))
+
+    def _lease_ended(self, lease: str) -> None:
+        state = self.state
+        waiting = state.requests.pop(lease, None)
+        if waiting is None:
+            return
+        if waiting.queued:
+            state.dequeue(waiting)
+        else:
+            leases.release(state, waiting)
+            residency.gone(state, events.EngineGone(engine=waiting.engine or ""))
+        state.forget_lease(waiting.demand)
+        self._room_changed = True
 
     def _after_service(self, waiting: Waiting, resident: Resident | None) -> None:
         """A slot is free: for its own queue, for the client's others, for batch work beside it, for who wants the memory."""

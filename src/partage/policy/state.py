@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from partage.domain import Class, DeviceId, EngineId, Placement, RequestId
 from partage.policy.accounts import Account, Accounts
 from partage.policy.actions import Action, RefusalKind, Refuse, StopEngine
-from partage.policy.events import Demand, ModelProfile
+from partage.policy.events import Demand, LeaseDemand, ModelProfile
 from partage.policy.experience import Pressure, Reuse
 from partage.policy.ledger import Ledger
 from partage.policy.queues import Group, ModelQueue, Waiting
@@ -68,6 +68,8 @@ class ModelState:
     pinned: bool = False
     forgotten: bool = False
     resident: Resident | None = None
+    lease: LeaseDemand | None = None
+    """It stands for a lease, not for a model (leases.py)."""
     unloaded: bool = False
     """Somebody asked that it leaves: not loaded again before somebody asks for it."""
     interactive_at_s: float = -math.inf
@@ -113,6 +115,8 @@ class State:
         self.models: dict[str, ModelState] = {}
         self.pinned: dict[str, ModelState] = {}
         self.residents: dict[EngineId, Resident] = {}
+        self.leases: dict[EngineId, Resident] = {}
+        """Those of them that are leases, held now."""
         self.requests: dict[RequestId, Waiting] = {}
         """Queued or served."""
         self.queued = 0
@@ -196,6 +200,7 @@ class State:
         if waiting is not None and waiting.queued:
             self.dequeue(waiting)
             del self.requests[demand.id]
+        self.forget_lease(demand)
         self.out.append(
             Refuse(
                 request=demand.id,
@@ -206,6 +211,12 @@ class State:
                 capacity_bytes=capacity_bytes,
             )
         )
+
+    def forget_lease(self, demand: Demand) -> None:
+        """A model that stands for a lease ends with its only request."""
+        model = self.models.get(demand.model)
+        if model is not None and model.lease is not None:
+            del self.models[model.name]
 
     def stop(self, resident: Resident, reason: str) -> None:
         assert not resident.serving, "an engine that serves is never stopped"

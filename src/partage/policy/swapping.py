@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId, Placement
+from partage.policy import leases
 from partage.policy.eviction import (
     Pools,
     Victim,
@@ -78,7 +79,7 @@ def seek_room(state: State) -> None:
         return
     without: list[ModelState] = []
     room = _room_bytes(state)
-    for model in list(islice(state.unplaced.values(), 4 * state.settings.candidates)):
+    for model in leases.in_order(state, islice(state.unplaced.values(), 4 * state.settings.candidates)):
         if (
             model.resident is None and model.not_before_s <= state.now_s and model.least_bytes > room
         ) or not start_if_free(state, model):
@@ -148,11 +149,11 @@ def start_if_free(state: State, model: ModelState) -> bool:
         return True
     suitable = suitable_placements(model)
     alike = [one for one in suitable if one.settings == suitable[0].settings and one.speed == suitable[0].speed]
-    fitting = [one for one in alike if _fits_free(state, one)]
+    fitting = [one for one in alike if _fits_free(state, one) and not leases.must_yield(state, model, one)]
     if not fitting:
         return False
     place = min(fitting, key=lambda one: _crowd(state, one))
-    if link_busy(state, place):
+    if model.lease is None and link_busy(state, place):
         return True
     start(state, model, place, "fits free memory")
     return True
@@ -186,7 +187,7 @@ def best_option(state: State, model: ModelState, among: Pools) -> Option | None:
             look_again_at(state, suffering.patience_at_s)
             continue
         devices = {device for device, _ in placement.shares}
-        if devices & planned or link_busy(state, placement):
+        if devices & planned or link_busy(state, placement) or leases.must_yield(state, model, placement):
             continue
         short = _short(state, placement)
         if not short and own is None:

@@ -42,6 +42,27 @@ class ResidentView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseView:
+    """A lease that is held, or waited for."""
+
+    lease: RequestId
+    client: str
+    class_: Class
+    exclusive: bool
+    engine: EngineId | None
+    """None: it waits."""
+    device: DeviceId | None
+    """Where it is held, or must be."""
+    bytes_: int
+    """Counted for it: at least what it asked for, more where its holder was seen to use more."""
+    since_s: float
+    """When it was granted, or asked for."""
+    position: int | None
+    """1: the next that waits for memory."""
+    predicted_wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceView:
     device: DeviceId
     capacity_bytes: int
@@ -49,6 +70,7 @@ class DeviceView:
     strangers_bytes: int
     residents_bytes: int
     """Held by engines that are ready or stopping."""
+    leases_bytes: int
     loading_bytes: int
     free_bytes: int
 

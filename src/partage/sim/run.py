@@ -153,6 +153,8 @@ class World:
                 self._wake_s = at_s
             case actions.PauseEngine() | actions.ResumeEngine():
                 raise WorldBroken("pausing is not simulated")
+            case actions.GrantLease():
+                raise WorldBroken("leases are not simulated")
             case _:
                 assert_never(action)
 

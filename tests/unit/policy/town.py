@@ -47,6 +47,8 @@ class Town:
         self.load_only: set[str] = set()
         self.open: dict[str, events.Demand] = {}
         self.ended: dict[str, str] = {}
+        self.leases: dict[str, tuple[events.LeaseDemand, actions.GrantLease | None]] = {}
+        """Asked for and not ended; with its grant, once there is one."""
         self.arrived_s: dict[str, float] = {}
         self.served_by: dict[str, int] = {}
         self.called_by: dict[str, set[str]] = {}
@@ -74,6 +76,17 @@ class Town:
         self.serving.pop(request, None)
         assert self.ended.setdefault(request, outcome) == outcome, f"{request} ended twice"
         return self.tell(events.RequestFinished(request=request, outcome=outcome, output_tokens=output_tokens))
+
+    def lease(self, name: str, size: int = 0, client: str = "me", **lease: object) -> list[actions.Action]:
+        asked = events.LeaseDemand(id=name, client=client, bytes_=size, **lease)  # type: ignore[arg-type]
+        self.leases[name] = (asked, None)
+        self.arrived_s[name] = self.now_s
+        return self.tell(events.LeaseAsked(asked))
+
+    def end_lease(self, name: str) -> list[actions.Action]:
+        del self.leases[name]
+        assert self.ended.setdefault(name, "done") == "done", f"{name} ended twice"
+        return self.tell(events.LeaseEnded(lease=name))
 
     def make_ready(self, engine: str) -> list[actions.Action]:
         self.ready.add(engine)
@@ -114,7 +127,8 @@ class Town:
         """Let every start, stop and request come to its end, a second each."""
         for _ in range(limit):
             todo = [*self.stopping, *(set(self.running) - self.ready - self.stopping), *self.serving]
-            if not todo and (not self.open or self.wake_s == math.inf):
+            todo += self.granted
+            if not todo and (not (self.open or self.leases) or self.wake_s == math.inf):
                 return
             if not todo:
                 self.pass_time(max(0.0, self.wake_s - self.now_s))
@@ -126,6 +140,8 @@ class Town:
                 self.make_ready(engine)
             for request in list(self.serving):
                 self.finish(request)
+            for lease in self.granted:
+                self.end_lease(lease)
 
     # ---- books and promises --------------------------------------------------------------------------------------
 
@@ -170,6 +186,11 @@ class Town:
                 callers = self.called_by.get(engine, set()) & self.open.keys()
                 assert self.served_by.get(engine) or not callers, f"{engine} leaves before it served who called it"
                 self.stopping.add(engine)
+            case actions.GrantLease():
+                self._granted(action)
+            case actions.Refuse(request=request, kind=kind) if request in self.leases:
+                assert self.leases.pop(request)[1] is None, f"{request} is refused although it is held"
+                assert self.ended.setdefault(request, kind) == kind, f"{request} ended twice"
             case actions.Refuse(request=request, kind=kind):
                 assert request in self.open, f"{request} is refused although it has ended"
                 assert request not in self.serving
@@ -181,8 +202,30 @@ class Town:
             case _:
                 raise AssertionError(action)
 
+    def _granted(self, grant: actions.GrantLease) -> None:
+        device = grant.device
+        asked, before = self.leases[grant.lease]
+        assert before is None, f"{grant.lease} is granted twice"
+        assert grant.bytes_ >= asked.bytes_
+        free = self.budgets[device] - self.strangers.get(device, 0) - self._held(device)
+        assert grant.bytes_ <= free, f"{grant.lease} does not fit {device}"
+        if asked.exclusive:
+            assert not self._held(device), f"{grant.lease} is not alone on {device}"
+        self.leases[grant.lease] = (asked, grant)
+        for name, (other, held) in self.leases.items():
+            if held is None and other.device == device:
+                gone = self._impatient_s(name, other) <= min(self.now_s, self._impatient_s(grant.lease, asked) - 1e-6)
+                assert not gone, f"{grant.lease} goes before {name}, which has lost patience"
+
+    def _impatient_s(self, name: str, asked: events.LeaseDemand) -> float:
+        return self.arrived_s[name] + self.settings.patience_s[asked.class_]
+
     def _held(self, device: str) -> int:
-        return sum(start.placement.bytes_on(device) for start in self.running.values())
+        models = sum(start.placement.bytes_on(device) for start in self.running.values())
+        return models + self._leased(device)
+
+    def _leased(self, device: str) -> int:
+        return sum(grant.bytes_ for _, grant in self.leases.values() if grant is not None and grant.device == device)
 
     def _check_nobody_waits_in_vain(self) -> None:
         """Work conservation: no free slot of an engine that takes work, while somebody is waiting who may have it."""
@@ -211,12 +254,22 @@ class Town:
         assert threads <= self.cores, f"{threads} threads compute on {self.cores} cores"
         for view in self.scheduler.ledger_view():
             held = self._held(view.device)
-            assert view.residents_bytes + view.loading_bytes == held, "the ledger disagrees with the world"
+            held_there = view.residents_bytes + view.loading_bytes + view.leases_bytes
+            assert held_there == held, "the ledger disagrees with the world"
+            assert view.leases_bytes == self._leased(view.device)
         bound = self.scheduler.wait_bound_s()
         for request, asked in self.open.items():
             if request not in self.serving:
                 assert self.now_s - self.arrived_s[request] <= bound[asked.class_] + 1e-6, f"{request} waits too long"
-        assert self.scheduler.state.queued == len(self.open) - len(self.serving.keys() & self.open.keys())
+        waiting_leases = len(self.leases) - len(self.granted)
+        assert self.scheduler.state.queued == (
+            len(self.open) - len(self.serving.keys() & self.open.keys()) + waiting_leases
+        )
+
+    @property
+    def granted(self) -> list[str]:
+        """Leases that are held."""
+        return [name for name, (_, grant) in self.leases.items() if grant is not None]
 
     @property
     def starting(self) -> list[str]:
