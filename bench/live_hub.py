@@ -168,6 +168,7 @@ class InOrder(Peer):
                 capacity_bytes=device.budget_bytes,
                 strangers_bytes=0,
                 residents_bytes=device.budget_bytes - self.free_bytes(device.id),
+                leases_bytes=0,
                 loading_bytes=0,
                 free_bytes=self.free_bytes(device.id),
             )
