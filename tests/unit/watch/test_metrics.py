@@ -124,7 +124,13 @@ def test_devices_ledger_and_shares_are_shown_as_they_are(observed: Observed):
     observed.reading = Reading(survey=survey, load=HostLoad(cpu_percent=50.0), engine_bytes={"GPU-0": 1024})
     observed.policy.ledger = (
         DeviceView(
-            device="GPU-0", capacity_bytes=80, strangers_bytes=1, residents_bytes=50, loading_bytes=9, free_bytes=20
+            device="GPU-0",
+            capacity_bytes=80,
+            strangers_bytes=1,
+            residents_bytes=50,
+            leases_bytes=0,
+            loading_bytes=9,
+            free_bytes=20,
         ),
     )
     observed.policy.residents = (
