@@ -153,6 +153,8 @@ class Device:
     """CPU cores that engines may compute on (host only)."""
     overhead_bytes: int | None = None
     """What the driver takes for one process that computes there (context, kernels). None: not measured yet."""
+    contended: bool = False
+    """Engines that compute here at the same time slow each other down, so they take turns (policy/turns.py)."""
 
     @property
     def budget_bytes(self) -> int:

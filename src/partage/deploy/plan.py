@@ -81,7 +81,7 @@ def plan(models: Sequence[Wanted], devices: Sequence[Device], terms: Terms) -> P
 
 
 def _placed(wanted: Wanted, devices: Sequence[Device], left: Mapping[DeviceId, int], terms: Terms) -> Row:
-    threads = max(1, max((device.cores for device in devices), default=2) // 2)
+    threads = max(1, max((device.cores for device in devices), default=2))
     wish = terms.wish(wanted, threads)
     remaining = [replace(device, total_bytes=max(0, left[device.id]), reserve_bytes=0) for device in devices]
     placement = placements_for(wanted.anatomy, wanted.projector, remaining, wish)[0]

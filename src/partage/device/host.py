@@ -47,6 +47,7 @@ def host_device(
         total_bytes=total,
         reserve_bytes=reserve_bytes or 0,
         cores=cores or reading.cores,
+        contended=True,
     )
 
 

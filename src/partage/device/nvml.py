@@ -94,6 +94,7 @@ def gpu_device(reading: GpuReading, *, memory_bytes: int | None = None, reserve_
         index=reading.index,
         total_bytes=min(reading.total_bytes, memory_bytes or reading.total_bytes),
         reserve_bytes=DEFAULT_RESERVE_BYTES if reserve_bytes is None else reserve_bytes,
+        contended=True,
     )
 
 

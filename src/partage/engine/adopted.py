@@ -64,6 +64,12 @@ class Adopted(ABC):
             slots=self.spec.slots,
         )
 
+    def pause(self) -> None:  # noqa: B027 - not for subclasses
+        """It computes elsewhere, beside whatever it likes: there is nothing to pause, and the policy never asks."""
+
+    def resume(self) -> None:  # noqa: B027
+        """It is never paused."""
+
     async def stop(self, grace_s: float) -> None:
         if self._leaving:
             await self._left.wait()

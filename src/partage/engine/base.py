@@ -55,6 +55,18 @@ class Engine(Protocol):
         """
         ...
 
+    def pause(self) -> None:
+        """Compute nothing from now on and lose nothing: streams go silent, and silence is no error meanwhile.
+
+        Quick, and safe to repeat; not asked of an engine that starts, nor of a server that is not ours. stop() ends a
+        paused engine like any other.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Go on where pause() found it. Quick, and safe to repeat."""
+        ...
+
     async def stop(self, grace_s: float) -> None:
         """End it: politely first, by force after `grace_s` seconds. Returns when its memory is free."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
@@ -41,6 +42,9 @@ class Connection:
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._idle_timeout_s = idle_timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._patience: dict[asyncio.Timeout, float] = {}
+        """Of all that wait for the server, and what is left of it while that is paused."""
+        self._paused = False
 
     async def open(self) -> None:
         # A server may close a connection just as the next request is on its way, and a POST that is lost so cannot be
@@ -50,32 +54,67 @@ class Connection:
             if self._socket_path
             else aiohttp.TCPConnector(limit=0, force_close=True)
         )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=self._idle_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
+    def pause(self) -> None:
+        """Silence is no error from now on."""
+        if not self._paused:
+            self._paused = True
+            now_s = asyncio.get_running_loop().time()
+            for timeout in self._patience:
+                self._patience[timeout] = (timeout.when() or now_s) - now_s
+                _set(timeout, None)
+
+    def resume(self) -> None:
+        """Who waits has as much patience as was left."""
+        if self._paused:
+            self._paused = False
+            now_s = asyncio.get_running_loop().time()
+            for timeout, left_s in self._patience.items():
+                _set(timeout, now_s + left_s)
+
     async def get(self, path: str) -> bytes:
         async with self._request("GET", path, None) as response:
-            return await response.read()
+            return b"".join([data async for data in self._chunks(response)])
 
     async def post(self, path: str, body: object) -> bytes:
         async with self._request("POST", path, body) as response:
-            return await response.read()
+            return b"".join([data async for data in self._chunks(response)])
 
     async def lines(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
         """Yield the complete lines of a streamed answer, as they arrive, without their ends."""
         rest = b""
         # llama.cpp closes the connection at the end of a stream without saying so: it is of no use to the next request.
         async with self._request("POST", path, body, {"Connection": "close"}) as response:
-            async for data in response.content.iter_any():
+            async for data in self._chunks(response):
                 *lines, rest = (rest + data).split(b"\n") if rest else data.split(b"\n")
                 if lines:
                     yield lines
         if rest:
             yield [rest]
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        while True:
+            async with self._impatient():
+                data = await response.content.readany()
+            if not data:
+                return
+            yield data
+
+    @contextlib.asynccontextmanager
+    async def _impatient(self) -> AsyncGenerator[None]:
+        """Wait for the server, but not for ever. Nothing may be yielded to others inside: the timeout is the waiter's."""
+        async with asyncio.timeout(None if self._paused else self._idle_timeout_s) as timeout:
+            self._patience[timeout] = self._idle_timeout_s
+            try:
+                yield
+            finally:
+                del self._patience[timeout]
 
     @contextlib.asynccontextmanager
     async def _request(
@@ -84,19 +123,26 @@ class Connection:
         assert self._session is not None, "open() comes first"
         data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._session.request(method, self._base_url + path, data=data, headers=headers) as response:
-                try:
-                    if response.status >= 400:
+            async with self._impatient():
+                response = await self._session.request(method, self._base_url + path, data=data, headers=headers)
+            try:
+                if response.status >= 400:
+                    async with self._impatient():
                         raise error_of(response.status, await response.content.read(LONGEST_ERROR_BODY))
-                    yield response
-                finally:
-                    response.close()  # unless read to its end: the server stops working on what nobody reads
+                yield response
+            finally:
+                response.close()  # unless read to its end: the server stops working on what nobody reads
         except TimeoutError as error:
             raise EngineTimedOut(f"the model server was silent for {self._idle_timeout_s:g} s") from error
         except aiohttp.ClientConnectorError as error:
             raise EngineCrashed("the model server does not take connections any more") from error
         except aiohttp.ClientError as error:
             raise EngineCrashed("the model server closed the connection in the middle of this request") from error
+
+
+def _set(timeout: asyncio.Timeout, when_s: float | None) -> None:
+    if not timeout.expired():
+        timeout.reschedule(when_s)
 
 
 def decode(answer: bytes, type_: type[T]) -> T:

@@ -108,9 +108,13 @@ class FakeEngine:
     _stopping: bool = False
     _exit: EngineExit | None = None
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._running.set()
 
     async def start(self) -> Loaded:
-        await self._pause(self.behaviour.load_s, EngineStartFailed("stopped while loading"))
+        await self._spend(self.behaviour.load_s, EngineStartFailed("stopped while loading"))
         if self.behaviour.out_of_memory:
             self._end(returncode=1)
             raise EngineOutOfMemory("fake engine: cudaMalloc failed: out of memory")
@@ -133,7 +137,7 @@ class FakeEngine:
         try:
             prompt_tokens = count_tokens(work)
             prefill_s = prompt_tokens / self.behaviour.prompt_tokens_per_s
-            await self._pause(prefill_s, self._crashed())
+            await self._spend(prefill_s, self._crashed())
             if isinstance(work, EmbedWork):
                 vectors = tuple(map(self._vector, (*work.inputs, *map(str, work.tokens))))
                 yield Vectors(vectors=vectors, usage=Usage(prompt_tokens=prompt_tokens, prefill_s=prefill_s))
@@ -145,7 +149,7 @@ class FakeEngine:
             tokens, finish_reason = self._answer(work.sampling.max_tokens)
             token_s = 1 / self.behaviour.tokens_per_s
             for token in tokens:
-                await self._pause(token_s, self._crashed())
+                await self._spend(token_s, self._crashed())
                 self.tokens_made += 1
                 if self.tokens_made == self.behaviour.crash_after_tokens:
                     self.crash()
@@ -160,6 +164,16 @@ class FakeEngine:
             yield Done(finish_reason=finish_reason, usage=usage)
         finally:
             self.streaming -= 1
+
+    @property
+    def paused(self) -> bool:
+        return not self._running.is_set()
+
+    def pause(self) -> None:
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
 
     async def stop(self, grace_s: float) -> None:
         self._stopping = True
@@ -185,15 +199,20 @@ class FakeEngine:
     def _crashed(self) -> EngineCrashed:
         return EngineCrashed("fake engine: ended while it was serving this request")
 
-    async def _pause(self, seconds: float, if_gone: EngineError) -> None:
+    async def _spend(self, seconds: float, if_gone: EngineError) -> None:
         async with asyncio.TaskGroup() as group:
-            asleep = group.create_task(_wait(self.sleep(seconds)))
+            asleep = group.create_task(self._compute(seconds))
             gone = group.create_task(self._gone.wait())
             await asyncio.wait((asleep, gone), return_when=asyncio.FIRST_COMPLETED)
             asleep.cancel()
             gone.cancel()
         if self._gone.is_set():
             raise if_gone
+
+    async def _compute(self, seconds: float) -> None:
+        """What is due while it is paused comes out when it goes on."""
+        await self.sleep(seconds)
+        await self._running.wait()
 
     def _answer(self, max_tokens: int | None) -> tuple[tuple[str, ...], str]:
         answer = self.behaviour.answer
@@ -209,10 +228,6 @@ class FakeEngine:
         numbers = [byte / 255 + 0.01 for byte in digest]
         length = math.hypot(*numbers)
         return tuple(number / length for number in numbers)
-
-
-async def _wait(awaitable: Awaitable[None]) -> None:
-    await awaitable
 
 
 def count_tokens(work: Work) -> int:

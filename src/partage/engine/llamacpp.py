@@ -43,6 +43,7 @@ class LlamaCpp:
         self._workers = workers or Workers(self._clock)
         self._asked_to_stop = False
         self._child: Child | None = None
+        self._connection: Connection | None = None
         self._upstream: Upstream | None = None
         self._settled = asyncio.Event()
         """There is a child by now, or there never will be one."""
@@ -98,7 +99,7 @@ class LlamaCpp:
         upstream = Upstream(connection, strict_grammar=spec.llama_server is None)
         properties = await upstream.read_properties()
         upstream.longest_input_tokens = min(properties.context_tokens, batch_tokens(spec)[1])
-        self._upstream = upstream
+        self._connection, self._upstream = connection, upstream
         return Loaded(
             load_s=self._clock.now_s() - began_s,
             measured_bytes=self._measured_bytes(child),
@@ -115,6 +116,16 @@ class LlamaCpp:
                     yield output
         except EngineCrashed as error:
             raise EngineCrashed(await self._last_words(error.message)) from error
+
+    def pause(self) -> None:
+        if self._child is not None and self._connection is not None:
+            self._child.pause()
+            self._connection.pause()
+
+    def resume(self) -> None:
+        if self._child is not None and self._connection is not None:
+            self._child.resume()
+            self._connection.resume()
 
     async def stop(self, grace_s: float) -> None:
         self._asked_to_stop = True

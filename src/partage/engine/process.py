@@ -53,6 +53,7 @@ class Child(asyncio.SubprocessProtocol):
         """TERM, then KILL after the grace; returns the return code once it is reaped. Safe to repeat."""
         if not self._gone.is_set():
             self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # a paused process does not see a TERM before it goes on
             try:
                 async with asyncio.timeout(grace_s):
                     await self._gone.wait()
@@ -61,6 +62,13 @@ class Child(asyncio.SubprocessProtocol):
             finally:  # also when we are cancelled while we wait: nothing is left behind
                 self._signal(signal.SIGKILL)
         return await self.wait_gone()
+
+    def pause(self) -> None:
+        """Stop all its threads where they are, and those of its own children."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)

@@ -240,6 +240,8 @@ def _state(view: EngineView) -> ResidentState:
         case "starting":
             return "loading"
         case "ready":
+            if view.paused:
+                return "paused"
             return "draining" if view.gated else "ready"
         case "stopping":
             return "stopping"

@@ -283,8 +283,10 @@ class Hub:
                 self._wake_at(at_s)
             case GrantLease(lease=lease):
                 log.debug("nobody here asks for leases: %s", lease)
-            case PauseEngine() | ResumeEngine():
-                log.debug("this hub does not pause engines: %s", action)
+            case PauseEngine(engine=engine):
+                self.residents.pause(engine)
+            case ResumeEngine(engine=engine):
+                self.residents.resume(engine)
             case _:
                 assert_never(action)
 

@@ -57,6 +57,14 @@ class Residents:
         if resident is not None:
             self._tasks.create_task(resident.engine.stop(self._stop_grace_s), name=f"stop {engine}")
 
+    def pause(self, engine: EngineId) -> None:
+        if engine in self.running:
+            self.running[engine].engine.pause()
+
+    def resume(self, engine: EngineId) -> None:
+        if engine in self.running:
+            self.running[engine].engine.resume()
+
     def grant(self, engine: EngineId) -> Grant | None:
         """A slot of the engine; None when it has ended since the policy decided (its end is on the way to it)."""
         resident = self.running.get(engine)

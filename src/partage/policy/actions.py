@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 from partage.domain import DeviceId, EngineId, Placement, RequestId
 
+PauseReason: TypeAlias = Literal["urgent", "turn", "share"]
+"""More urgent work computes; another of its class has its turn; a lower class has its guaranteed share."""
 RefusalKind: TypeAlias = Literal["queue_full", "quota", "deadline", "cannot_fit", "start_failed", "unknown_model"]
 
 
@@ -46,8 +48,10 @@ class GrantLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PauseEngine:
+    """It serves, and keeps what it has, but computes nothing until it is resumed. Holds at once."""
+
     engine: EngineId
-    reason: str
+    reason: PauseReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

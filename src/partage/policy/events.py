@@ -183,16 +183,6 @@ class EngineGone:
     crashed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EnginePaused:
-    engine: EngineId
-
-
-@dataclass(frozen=True, slots=True)
-class EngineResumed:
-    engine: EngineId
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnloadAsked:
     """Someone asked that the model leaves (keep_alive 0, `partage unload`): stop once idle."""
@@ -224,8 +214,6 @@ Event: TypeAlias = (
     | EngineMeasured
     | EngineFailed
     | EngineGone
-    | EnginePaused
-    | EngineResumed
     | LeaseAsked
     | LeaseEnded
     | UnloadAsked

@@ -143,7 +143,7 @@ def remaining_s(state: State, resident: Resident, since_s: float = math.inf, goe
     longest_s = 0.0
     for one in resident.serving.values():
         if one.served_at_s <= since_s:
-            so_far_s = state.now_s - one.served_at_s
+            so_far_s = state.now_s - one.served_at_s - (resident.paused_s - one.paused_before_s)
             left_s = one.work_s * slowdown - so_far_s
             longest_s = max(longest_s, left_s if left_s > 0 else goes_on * so_far_s)
     return longest_s

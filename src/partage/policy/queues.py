@@ -39,6 +39,8 @@ class Waiting:
     crashes: int = 0
     """How often an engine died under it."""
     served_at_s: float = 0.0
+    paused_before_s: float = 0.0
+    """How long its engine had been paused in all when it served this."""
     charged_s: float = 0.0
     share: float = 1.0
     """Part of the device it was charged for: batching makes streams cheaper."""
@@ -311,6 +313,11 @@ class ModelQueue:
     def waiting(self) -> list[Waiting]:
         aside = [*self.loads.values(), *self.outgrown.values()]
         return [*aside, *(one for group in self.groups for one in group.waiting())]
+
+    def classes(self) -> set[Class]:
+        """Of all who wait."""
+        aside = (*self.loads.values(), *self.outgrown.values())
+        return {group.class_ for group in self.groups if group.count} | {one.demand.class_ for one in aside}
 
     def work_s(self, class_: Class) -> float:
         """Of those that go before a newcomer of this class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from partage.domain import DeviceId
-from partage.policy import events
+from partage.policy import events, turns
 from partage.policy.queues import Waiting
 from partage.policy.state import ModelState, Resident, State
 from partage.policy.swapping import start_if_free, suitable_placements
@@ -148,9 +148,9 @@ def _forget(state: State, engine: str) -> Resident | None:
         return None
     if resident.phase == "starting":
         _no_longer_loading(state, resident)
-    state.thirsty.pop(engine, None)
+    turns.leaves(state, resident)
+    state.turns.paused.pop(engine, None)
     if resident.serving:
-        state.threads_used -= resident.threads
         for device in resident.bytes_:
             state.interactive_on[device] = state.interactive_on.get(device, 0) - resident.by_class[0]
     state.ledger.release(resident.bytes_.items())

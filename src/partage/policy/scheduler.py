@@ -8,10 +8,11 @@ On every event, after it was noted:
 4. a model that was just loaded serves the group that called it before it can be a victim; pinned models never are;
 5. what can never fit is refused at once, what cannot keep a hard deadline early, what has waited longest allowed then;
 6. batch work leaves slots free for people, and takes half of them at most while people are served beside it;
-7. nothing starts that the ledger cannot pay for: budget, less strangers, less residents, less loads on their way.
+7. nothing starts that the ledger cannot pay for: budget, less strangers, less residents, less loads on their way;
+8. engines that would slow each other down compute in turn, people's first; the others are paused.
 
 Served in serving.py (1, 6), loaded and exchanged in swapping.py (2, 3), plans.py (3) and eviction.py (3, 4), refused in
-admission.py (5), ended in residency.py (4, 7). Time-sharing of the host's cores is in turns.py.
+admission.py (5), ended in residency.py (4, 7), paused and resumed in turns.py (8).
 """
 
 from __future__ import annotations
@@ -44,12 +45,11 @@ class Scheduler:
         state = self.state
         state.now_s, state.out = now_s, []
         self._room_changed, self._waits_for = False, None
+        turns.settle(state)
         leases.charge(state)
         self._note(event)
         admission.give_up(state)
         residency.expire(state)
-        if state.thirsty or state.somebody_rests:
-            self._take_turns()
         if state.reconsider_s is not None and state.reconsider_s <= now_s:
             self._room_changed = True
         while state.retry and state.retry[0][0] <= now_s:  # the pause after a failed start is over
@@ -62,6 +62,7 @@ class Scheduler:
             swapping.seek_room_for(state, self._waits_for)
         if state.unplaced and state.reconsider_s is None:
             state.reconsider_s = now_s + _LOOK_AGAIN_S
+        turns.take(state)
         self._ask_to_wake()
         return state.out
 
@@ -83,6 +84,10 @@ class Scheduler:
     def wait_bound_s(self) -> tuple[float, float, float]:
         """Per class: no request waits longer than this for a slot; it is served, or refused, before."""
         return self.settings.max_wait_s
+
+    def pause_bound_s(self) -> float:
+        """No engine that serves somebody is paused for longer."""
+        return turns.bound_s(self.state)
 
     # ---- noting what happened ------------------------------------------------------------------------------------
 
@@ -133,8 +138,6 @@ class Scheduler:
                 residency.leave(state, state.models.get(name))
             case events.PinChanged(model=name, pinned=pinned):
                 self._pin(name, pinned=pinned)
-            case events.EnginePaused() | events.EngineResumed():
-                pass
             case _:
                 assert_never(event)
 
@@ -299,19 +302,6 @@ class Scheduler:
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
-    def _take_turns(self) -> None:
-        state = self.state
-        due_s = turns.overdue_at_s(state)
-        if due_s is not None and due_s <= state.now_s:
-            turns.make_way(state)
-        while (resident := turns.first_in_line(state)) is not None:
-            before = len(resident.serving)
-            serving.fill(state, resident)
-            if len(resident.serving) == before:
-                break
-        for resident in turns.nobody_waits(state):
-            serving.fill(state, resident)
-
     def _ask_to_wake(self) -> None:
         """Ask for the next moment at which something is due, unless an earlier call has been asked for."""
         state = self.state
@@ -320,11 +310,8 @@ class Scheduler:
             state.expiry[0][0] if state.expiry else _NEVER_S,
             _NEVER_S if state.reconsider_s is None else state.reconsider_s,
             state.retry[0][0] if state.retry else _NEVER_S,
+            state.turns.next_s,
         )
-        if state.thirsty:
-            turn_s = turns.overdue_at_s(state)
-            if turn_s is not None and turn_s > state.now_s:
-                due_s = min(due_s, turn_s)
         if due_s < _NEVER_S and (self._wake_s is None or due_s < self._wake_s):
             self._wake_s = due_s
             state.out.append(WakeAt(due_s))

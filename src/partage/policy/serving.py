@@ -5,25 +5,23 @@ from __future__ import annotations
 from functools import partial
 
 from partage.domain import Class
+from partage.policy import turns
 from partage.policy.actions import Serve
 from partage.policy.queues import Waiting
 from partage.policy.state import Resident, State
-from partage.policy.turns import may_compute, starts_computing, stops_computing
 
 _PERSON_SEEN_S = 600.0
 _LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work
 
 
 def fill(state: State, resident: Resident) -> None:
-    """Serve from its queue as long as there is a slot, threads, and somebody who may."""
+    """Serve from its queue as long as there is a slot and somebody who may."""
     if resident.phase != "ready":
         return
     queue = resident.model.queue
     while queue.loads:
         _hand_over(state, resident, next(iter(queue.loads.values())))
-    while queue.ready_count and len(resident.serving) < resident.slots and not resident.resting:
-        if not may_compute(state, resident):
-            return
+    while queue.ready_count and len(resident.serving) < resident.slots:
         waiting = _next(state, resident)
         if waiting is None:
             return
@@ -51,7 +49,7 @@ def leave_slot(state: State, waiting: Waiting) -> Resident | None:
         for device in resident.bytes_:
             state.interactive_on[device] -= 1
     if not resident.serving:
-        stops_computing(state, resident)
+        turns.leaves(state, resident)
         state.schedule_expiry(resident)
     return resident
 
@@ -103,8 +101,6 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
 
 def others_need(state: State, resident: Resident) -> bool:
     """Who floods takes nothing new where clients that had less wait for memory: one engine or another is idle sooner."""
-    if resident.threads:
-        return False  # turns at the cores keep order there, and one in line for them must not be held up
     return any(
         plan.claimed and plan.model is not resident.model and plan.placement.bytes_on(device)
         for plan in state.plans
@@ -120,7 +116,7 @@ def _passes_gate(state: State, resident: Resident, waiting: Waiting) -> bool:
 def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     _hand_over(state, resident, waiting)
     if not resident.serving:
-        starts_computing(state, resident)
+        turns.joins(state, resident)
     request = waiting.demand.id
     resident.serving[request] = waiting
     resident.by_class[waiting.demand.class_] += 1
@@ -141,5 +137,6 @@ def _hand_over(state: State, resident: Resident, waiting: Waiting) -> None:
     state.dequeue(waiting)
     waiting.account.serving += 1
     waiting.engine, waiting.served_at_s = resident.engine, state.now_s
+    waiting.paused_before_s = resident.paused_s
     resident.last_used_s = state.now_s
     state.out.append(Serve(request=waiting.demand.id, engine=resident.engine))

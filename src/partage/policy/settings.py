@@ -13,7 +13,7 @@ class PolicySettings:
     class_values: tuple[float, float, float] = (1.0, 0.5, 0.02)
     """What a second of waiting weighs when a swap is decided."""
     class_shares: tuple[float, float, float] = (1.0, 0.2, 0.1)
-    """Part of a model's service that a lower class gets however much of a higher one waits."""
+    """Part of a model's service, and of a device's time, that a lower class gets however much of a higher one waits."""
     first_token_goal_s: tuple[float, float, float] = (10.0, 30.0, 600.0)
     """After this a request without a deadline of its own counts as late, and goes behind those that can still be in time."""
     late_value: float = 0.2
@@ -57,9 +57,11 @@ class PolicySettings:
     start_backoff_s: float = 1.0
     """Pause after the first failed start; it grows fourfold with each further one."""
 
-    # host
-    thread_turn_s: tuple[float, float, float] = (1.0, 1.5, 2.0)
-    """How long a host engine waits for threads before the one that computes is gated."""
+    # who computes
+    slice_s: float = 0.25
+    """How long engines of one class compute in turn, where they cannot compute beside each other."""
+    share_window_s: float = 2.0
+    """Within each such time a class that others keep from computing gets its `class_shares` part of it, in one slice."""
 
     # cost model
     batch_slowdown: float = 0.15

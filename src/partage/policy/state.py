@@ -33,14 +33,22 @@ class Resident:
     gated_s: float = 0.0
     gated: bool = False
     """Drains so that a planned load may have its memory."""
-    resting: bool = False
-    """Drains so that another host engine may have its threads."""
     leaving: bool = False
     """Stops once idle: somebody asked for it."""
     drain_until_s: float = 0.0
     serving: dict[RequestId, Waiting] = field(default_factory=dict[RequestId, Waiting])
     threads: int = 0
-    """Of the host's cores, while it serves; 0 for an engine that computes elsewhere."""
+    """Of the host's cores, while it computes; 0 for an engine that computes elsewhere."""
+    contends_on: tuple[DeviceId, ...] = ()
+    """Where it takes turns with others (turns.py), while it serves."""
+    turn_class: Class | None = None
+    in_turn: bool = False
+    ran_s: float = 0.0
+    """While it served, with what it was lifted by when it came back; the least goes first."""
+    paused: bool = False
+    paused_at_s: float = math.inf
+    paused_s: float = 0.0
+    """In all, so far."""
     in_expiry: bool = False
     by_class: list[int] = field(default_factory=lambda: [0, 0, 0])
     owed: int = 0
@@ -104,6 +112,21 @@ class Plan:
     """Some of those who wait for it do not flood."""
 
 
+@dataclass(slots=True, eq=False)
+class Turns:
+    """Who competes for devices on which engines slow each other down, and what each class is owed there (turns.py)."""
+
+    contending: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
+    """They serve somebody on such a device."""
+    paused: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
+    owed_s: dict[tuple[DeviceId, Class], float] = field(default_factory=dict[tuple[DeviceId, Class], float])
+    in_share: set[tuple[DeviceId, Class]] = field(default_factory=set[tuple[DeviceId, Class]])
+    """They get what they are owed now."""
+    settled_s: float = 0.0
+    next_s: float = math.inf
+    """When somebody else may have to compute although nothing has happened."""
+
+
 class State:
     def __init__(self, settings: PolicySettings) -> None:
         self.settings = settings
@@ -129,10 +152,7 @@ class State:
         """Engines that are starting, by device: one at a time, for they share the link to the disk."""
         self.interactive_on: dict[DeviceId, int] = {}
         """Interactive requests served now."""
-        self.threads_used = 0
-        self.somebody_rests = False
-        self.thirsty: dict[EngineId, tuple[Resident, float]] = {}
-        """Host engines that wait for threads, and since when; first come, first served."""
+        self.turns = Turns()
         self.give_up: list[tuple[float, int, Waiting]] = []
         self.expiry: list[tuple[float, EngineId]] = []
         self.retry: list[tuple[float, str]] = []
@@ -221,7 +241,6 @@ class State:
     def stop(self, resident: Resident, reason: str) -> None:
         assert not resident.serving, "an engine that serves is never stopped"
         resident.phase = "stopping"
-        self.thirsty.pop(resident.engine, None)
         self.out.append(StopEngine(engine=resident.engine, reason=reason))
         self.place(resident.model)
 

@@ -1,88 +1,188 @@
-"""Host engines take turns at the cores: their threads never add up to more than there are.
+"""Engines take turns where they would slow each other down: who computes now, and who is paused (check 8).
 
-Two engines with two threads each on two cores were measured thirteen times slower than one alone. An engine that serves
-nobody uses no threads. One that wants to start serving and finds too few free waits in line; when its turn is overdue, those
-that compute take nothing new until they have drained, and then wait in line themselves.
+Two engines with two threads each on two cores were measured thirteen times slower than one alone, so the threads of those
+that compute never add up to more than the cores. A GPU's driver shares its time; there only batch work is paused, while
+people are served. Of the engines that serve somebody, in this order, each computes that still fits:
+
+1. a class that is owed its guaranteed share goes first, until it has had it. A class is owed part of each second in which it
+   wanted to compute and another did, up to one slice per window; time that it gets because nobody else wants it counts;
+2. then by class: the highest of whom the engine serves, of who waits for a slot of it, and, if it drains, of who waits for
+   its memory; so pausing never makes a person wait for a drain;
+3. within a class, who has run least. Who computes keeps its turn for a slice; who comes from idle starts a slice behind
+   the least, so its turn is now, but idling saves nothing up (as in Linux' CFS). Of equals, who was paused first.
 """
 
 from __future__ import annotations
 
+import math
+
+from partage.domain import Class, Device
+from partage.policy.actions import PauseEngine, PauseReason, ResumeEngine
 from partage.policy.state import Resident, State
+
+_SOONEST_S = 1e-3
+_ROUNDING_S = 1e-9
 
 
 def threads_of(state: State, resident: Resident) -> int:
-    """Clamped to the cores: an engine that asks for more gets them all, alone."""
-    hosts = [state.ledger.devices[device] for device in resident.bytes_ if device in state.ledger.devices]
-    cores = max((device.cores for device in hosts if device.kind == "host"), default=0)
-    return min(resident.placement.settings.threads, cores)
+    """Clamped to the cores: an engine that asks for more gets them all, alone. 0: nobody counts them."""
+    hosts = [device for device in _contended(state, resident) if device.kind == "host"]
+    return min(resident.placement.settings.threads, max((device.cores for device in hosts), default=0))
 
 
-def may_compute(state: State, resident: Resident) -> bool:
-    """Whether it may serve now; if not, it is in line from now on."""
-    if resident.serving or not resident.threads:
-        return True
-    first = next(iter(state.thirsty), resident.engine)
-    if first == resident.engine and resident.threads <= _cores(state) - state.threads_used:
-        state.thirsty.pop(resident.engine, None)
-        return True
-    state.thirsty.setdefault(resident.engine, (resident, state.now_s))
-    return False
+def joins(state: State, resident: Resident) -> None:
+    """It has something to compute from now on."""
+    resident.contends_on = tuple(
+        device.id for device in _contended(state, resident) if device.kind == "cuda" or resident.threads
+    )
+    if resident.contends_on:
+        state.turns.contending[resident.engine] = resident
+        resident.turn_class = None
 
 
-def starts_computing(state: State, resident: Resident) -> None:
-    state.threads_used += resident.threads
+def leaves(state: State, resident: Resident) -> None:
+    """It has nothing to compute any more. If it is paused, `take` resumes it: it may have something to tidy up."""
+    state.turns.contending.pop(resident.engine, None)
 
 
-def stops_computing(state: State, resident: Resident) -> None:
-    state.threads_used -= resident.threads
-    resident.resting = False
+def settle(state: State) -> None:
+    """Reckon what happened since the last event: who ran, who was paused, who is owed."""
+    turns = state.turns
+    passed_s, turns.settled_s = state.now_s - turns.settled_s, state.now_s
+    got, missed = set[tuple[str, Class | None]](), set[tuple[str, Class | None]]()
+    for resident in turns.contending.values():
+        places = [(device, resident.turn_class) for device in resident.contends_on]
+        if resident.paused:
+            resident.paused_s += passed_s
+            missed.update(places)
+        else:
+            resident.ran_s += passed_s
+            got.update(places)
+    for key, owed_s in turns.owed_s.items():
+        share = state.settings.class_shares[key[1]]
+        grows = share if key in missed and key not in got else share - 1 if key in got else -share  # -: did not want it
+        turns.owed_s[key] = min(max(owed_s + grows * passed_s, 0.0), 2 * _slice_due_s(state, key[1]))
+        if turns.owed_s[key] <= _ROUNDING_S:
+            turns.in_share.discard(key)
 
 
-def first_in_line(state: State) -> Resident | None:
-    """Whose turn it is, once the threads are there; those that need none any more are taken out."""
-    while state.thirsty:
-        resident, _ = next(iter(state.thirsty.values()))
-        if resident.phase == "ready" and resident.model.queue.ready_count and not resident.gated:
-            return resident
-        del state.thirsty[resident.engine]
-    return None
-
-
-def overdue_at_s(state: State) -> float | None:
-    """When those that compute must make way for the first in line."""
-    resident = first_in_line(state)
-    if resident is None:
-        return None
-    class_ = next(group.class_ for group in resident.model.queue.groups if group.count)
-    return state.thirsty[resident.engine][1] + state.settings.thread_turn_s[class_]
-
-
-def make_way(state: State) -> None:
-    """Gate enough of those that compute, the one that has computed longest first."""
-    waiting = first_in_line(state)
-    if waiting is None:
+def take(state: State) -> None:
+    """Decide who computes from now on, pause and resume accordingly, and say when to look again."""
+    turns = state.turns
+    turns.next_s = math.inf
+    if not turns.contending and not turns.paused:
         return
-    needed = waiting.threads - (_cores(state) - state.threads_used)
-    computing = [one for one in state.residents.values() if one.serving and one.threads]
-    needed -= sum(one.threads for one in computing if one.resting)
-    for resident in sorted(computing, key=lambda one: min(held.served_at_s for held in one.serving.values())):
-        if needed <= 0:
-            return
-        if not resident.resting:
-            resident.resting = state.somebody_rests = True
-            needed -= resident.threads
+    for resident in turns.contending.values():
+        _classify(state, resident)
+    for key, owed_s in turns.owed_s.items():
+        if owed_s >= _slice_due_s(state, key[1]) - _ROUNDING_S:
+            turns.in_share.add(key)
+    order = sorted(turns.contending.values(), key=lambda one: _rank(state, one))
+    computing = _fitting(state, order)
+    for resident in order:
+        resident.in_turn = resident in computing
+        if not resident.in_turn and not resident.paused:
+            resident.paused, resident.paused_at_s = True, state.now_s
+            turns.paused[resident.engine] = resident
+            state.out.append(PauseEngine(engine=resident.engine, reason=_reason(state, resident, computing)))
+    for resident in list(turns.paused.values()):  # after the pauses: the cores are free by then
+        if resident.in_turn or resident.engine not in turns.contending:
+            resident.paused, resident.paused_at_s = False, math.inf
+            del turns.paused[resident.engine]
+            state.out.append(ResumeEngine(engine=resident.engine))
+    turns.next_s = _next_change_s(state)
 
 
-def nobody_waits(state: State) -> list[Resident]:
-    """Those that rest although nobody waits for their threads any more; they go on."""
-    if not state.somebody_rests or first_in_line(state) is not None:
-        return []
-    state.somebody_rests = False
-    resting = [one for one in state.residents.values() if one.resting]
-    for resident in resting:
-        resident.resting = False
-    return resting
+def bound_s(state: State) -> float:
+    """Nothing is paused for longer: two windows for each engine that may compete with it."""
+    rivals = sum(bool(_contended(state, resident)) for resident in state.residents.values()) - 1
+    return 2 * state.settings.share_window_s * max(1, rivals)
 
 
-def _cores(state: State) -> int:
-    return max((device.cores for device in state.ledger.devices.values() if device.kind == "host"), default=0)
+def class_of(state: State, resident: Resident) -> Class:
+    """Case 2."""
+    wanted = {class_ for class_ in Class if resident.by_class[class_]} | resident.model.queue.classes()
+    if resident.gated:
+        wanted.update(*(plan.model.queue.classes() for plan in state.plans if resident in plan.victims))
+    return min(wanted, default=Class.BATCH)
+
+
+def _classify(state: State, resident: Resident) -> None:
+    """Who joins a class is placed among its members by its run time: not far ahead, and not far behind (case 3)."""
+    class_ = class_of(state, resident)
+    if class_ == resident.turn_class:
+        return
+    peers = [one.ran_s for one in state.turns.contending.values() if one is not resident and one.turn_class == class_]
+    if peers:
+        resident.ran_s = min(max(resident.ran_s, min(peers) - state.settings.slice_s), max(peers))
+    resident.turn_class, resident.in_turn = class_, False
+    for device in resident.contends_on if class_ != Class.INTERACTIVE else ():
+        state.turns.owed_s.setdefault((device, class_), 0.0)
+
+
+def _rank(state: State, resident: Resident) -> tuple[bool, int, float, float]:
+    ahead_s = state.settings.slice_s / 2 if resident.in_turn else 0.0
+    class_ = _class(resident)
+    return not _in_share(state, resident), class_, resident.ran_s - ahead_s, resident.paused_at_s  # cases 1, 2, 3, 3
+
+
+def _fitting(state: State, order: list[Resident]) -> list[Resident]:
+    cores = max((device.cores for device in state.ledger.devices.values() if device.kind == "host"), default=0)
+    with_people: set[str] = set()
+    computing: list[Resident] = []
+    for resident in order:
+        gpus = [device for device in resident.contends_on if state.ledger.devices[device].kind == "cuda"]
+        disturbs = _class(resident) == Class.BATCH and not with_people.isdisjoint(gpus)
+        if resident.threads > cores or (disturbs and not _in_share(state, resident)):
+            continue
+        cores -= resident.threads
+        computing.append(resident)
+        if _class(resident) == Class.INTERACTIVE:
+            with_people.update(gpus)
+    return computing
+
+
+def _reason(state: State, resident: Resident, computing: list[Resident]) -> PauseReason:
+    first = next(one for one in computing if not set(resident.contends_on).isdisjoint(one.contends_on))
+    if _class(first) < _class(resident):
+        return "urgent"
+    return "share" if _class(first) > _class(resident) and _in_share(state, first) else "turn"
+
+
+def _next_change_s(state: State) -> float:
+    """When, if nothing happens, a share is due or has been had, or a turn is over."""
+    turns, waits_s = state.turns, list[float]()
+    for waiting in turns.paused.values():
+        share = state.settings.class_shares[_class(waiting)]
+        for device in waiting.contends_on:
+            owed_s = turns.owed_s.get((device, _class(waiting)))
+            if owed_s is not None:
+                waits_s.append((_slice_due_s(state, _class(waiting)) - owed_s) / share)
+        for other in turns.contending.values():
+            if other.in_turn and other.turn_class == waiting.turn_class:
+                waits_s.append(waiting.ran_s + state.settings.slice_s / 2 - other.ran_s)
+    if turns.paused:
+        shares = state.settings.class_shares
+        waits_s += [turns.owed_s[key] / (1 - shares[key[1]]) for key in turns.in_share]
+    ahead_s = [wait_s for wait_s in waits_s if wait_s > _ROUNDING_S]
+    return state.now_s + max(_SOONEST_S, min(ahead_s)) if ahead_s else math.inf
+
+
+def _slice_due_s(state: State, class_: Class) -> float:
+    """What a class is owed after a window without its share: it is had in one slice, at the window's end (case 1)."""
+    share = state.settings.class_shares[class_]
+    return state.settings.share_window_s * share * (1 - share)
+
+
+def _in_share(state: State, resident: Resident) -> bool:
+    return any((device, resident.turn_class) in state.turns.in_share for device in resident.contends_on)
+
+
+def _class(resident: Resident) -> Class:
+    assert resident.turn_class is not None, "it contends, so it was classified"
+    return resident.turn_class
+
+
+def _contended(state: State, resident: Resident) -> list[Device]:
+    devices = [state.ledger.devices[device] for device in resident.bytes_ if device in state.ledger.devices]
+    return [device for device in devices if device.contended]

@@ -34,7 +34,9 @@ class ResidentView:
     serving: int
     slots: int
     gated: bool
-    """Takes no new requests: it drains so that another may have its memory or threads."""
+    """Takes no new requests: it drains so that another may have its memory."""
+    paused: bool
+    """Serves, but others compute now."""
     pinned: bool
     last_used_s: float
     expires_at_s: float | None

@@ -175,7 +175,7 @@ def _with_reserve(device: Device, more_bytes: int) -> Device:
 
 def default_threads(devices: Sequence[Device]) -> int:
     host = next(device for device in devices if device.kind == "host")
-    return max(1, host.cores // 2)
+    return max(1, host.cores)
 
 
 def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:

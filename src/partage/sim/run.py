@@ -70,6 +70,7 @@ class _Engine:
     rate: float = 0.0
     version: int = 0
     streams: int = 0
+    paused: bool = False
     targets: list[tuple[float, int, bool]] = field(default_factory=list[tuple[float, int, bool]])
     """(progress at which it is reached, index of the request, whether that is its end)."""
 
@@ -151,8 +152,10 @@ class World:
                 self._refused(int(request), retry_after_s)
             case actions.WakeAt(at_s=at_s):
                 self._wake_s = at_s
-            case actions.PauseEngine() | actions.ResumeEngine():
-                raise WorldBroken("pausing is not simulated")
+            case actions.PauseEngine(engine=engine):
+                self._pause(engine, paused=True)
+            case actions.ResumeEngine(engine=engine):
+                self._pause(engine, paused=False)
             case actions.GrantLease():
                 raise WorldBroken("leases are not simulated")
             case _:
@@ -207,6 +210,13 @@ class World:
         engine.ready = True  # one that is told to stop while it starts never reports ready
         self._at(self._now_s + self.machine.stop_s, lambda: self._gone(engine))
 
+    def _pause(self, engine_id: EngineId, *, paused: bool) -> None:
+        engine = self._engines[engine_id]
+        if paused and not engine.streams:
+            raise WorldBroken(f"{engine_id} was paused although it serves nobody")
+        engine.paused = paused
+        self._share_out(engine)
+
     def _gone(self, engine: _Engine) -> None:
         del self._engines[engine.id]
         engine.stay.gone_s = self._now_s
@@ -238,8 +248,8 @@ class World:
         engine.at_s = self._now_s
 
     def _share_out(self, engine: _Engine) -> None:
-        """The number of streams changed: so do the speeds of all that share a device with this one."""
-        busy = engine.streams > 0
+        """Its streams or its being paused changed: so do the speeds of all that share a device with it."""
+        busy = engine.streams > 0 and not engine.paused
         touched = {engine.id}
         for device in engine.devices:
             active = self._active[device]
@@ -251,12 +261,12 @@ class World:
             self._advance(one)
             crowd = max(1, *(len(self._active[device]) for device in one.devices)) if one.devices else 1
             slowdown = 1 + self.machine.batch_slowdown * max(0, one.streams - 1)
-            one.rate = one.placement.speed / crowd / slowdown
+            one.rate = 0.0 if one.paused else one.placement.speed / crowd / slowdown
             self._schedule(one)
 
     def _schedule(self, engine: _Engine) -> None:
         engine.version += 1
-        if engine.targets:
+        if engine.targets and engine.rate:
             version = engine.version
             due_s = self._now_s + max(0.0, engine.targets[0][0] - engine.progress) / engine.rate
             self._at(due_s, lambda: self._reached(engine, version))

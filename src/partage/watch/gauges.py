@@ -29,6 +29,8 @@ class PolicyViews(Protocol):
 
     def wait_bound_s(self) -> tuple[float, float, float]: ...
 
+    def pause_bound_s(self) -> float: ...
+
 
 class Gauges:
     def __init__(
@@ -55,6 +57,9 @@ class Gauges:
             "partage_wait_bound_seconds",
             "No request waits longer than this: it is served, or refused, before.",
             "class",
+        )
+        self.pause_bound = _gauge(
+            "partage_pause_bound_seconds", "No engine that serves somebody is paused for longer, as things are now."
         )
         self.loading = _gauge(
             "partage_loading_ratio", "Part of the last 10 minutes in which something was being loaded."
@@ -127,6 +132,7 @@ class Gauges:
         label = self._metrics.model_label
         self.queue_depth.show(dict(self._metrics.waiting()))
         self.wait_bound.show({(name,): bound for name, bound in zip(CLASSES, self._policy.wait_bound_s(), strict=True)})
+        self.pause_bound.show({(): self._policy.pause_bound_s()})
         self.loading.show({(): self._timeline.loading_share(self._clock.now_s(), LOADING_WINDOW_S)})
         sums: tuple[dict[Labels, float | None], ...] = ({}, {}, {}, {})
         slots, serving, ledger, estimated = sums

@@ -10,7 +10,16 @@ from typing import Literal
 
 from partage.domain import Client, EngineId, RequestId
 from partage.errors import PartageError
-from partage.policy.actions import Action, Refuse, Serve, StartEngine, StopEngine
+from partage.policy.actions import (
+    Action,
+    PauseEngine,
+    PauseReason,
+    Refuse,
+    ResumeEngine,
+    Serve,
+    StartEngine,
+    StopEngine,
+)
 from partage.policy.events import (
     Demand,
     EngineFailed,
@@ -52,6 +61,7 @@ class Metrics:
         self._models: set[str] = set()
         self._open: dict[RequestId, _Open] = {}
         self._engines: dict[EngineId, str] = {}
+        self._paused: dict[EngineId, tuple[float, PauseReason]] = {}
         self.recent_deadlines: deque[tuple[float, str, bool]] = deque(maxlen=RECENT_DEADLINES)
         """(when, client, missed), the last ones."""
         pair = ("client", "model")
@@ -132,6 +142,16 @@ class Metrics:
             help="Models that left memory, by cause: evicted (for another), idle (keep-alive), asked, crashed.",
             labels=("model", "cause"),
         )
+        self.pauses = Family(
+            name="partage_engine_pauses_total",
+            help="Times an engine was paused while it served, for: urgent work, a turn or a guaranteed share of others.",
+            labels=("model", "reason"),
+        )
+        self.paused = Family(
+            name="partage_engine_paused_seconds_total",
+            help="How long engines were paused while they served, by what for.",
+            labels=("model", "reason"),
+        )
 
     def families(self) -> list[Family]:
         return [value for value in vars(self).values() if isinstance(value, Family)]
@@ -189,6 +209,7 @@ class Metrics:
             case EngineGone(engine=engine, crashed=crashed):
                 if crashed:
                     self.stops.add(self._model_of(engine), "crashed")
+                self._goes_on(engine, at_s)
                 self._engines.pop(engine, None)
             case _:
                 pass
@@ -206,6 +227,11 @@ class Metrics:
                 self._engines[engine] = self.model_label(model)
             case StopEngine(engine=engine, reason=reason):
                 self.stops.add(self._model_of(engine), stop_cause(reason))
+            case PauseEngine(engine=engine, reason=reason):
+                self._paused[engine] = (at_s, reason)
+                self.pauses.add(self._model_of(engine), reason)
+            case ResumeEngine(engine=engine):
+                self._goes_on(engine, at_s)
             case Refuse(request=request, kind=kind):
                 one = self._open.pop(request, None)
                 if one is not None:
@@ -214,6 +240,11 @@ class Metrics:
                         self._due(one, at_s, missed=kind == "deadline" or at_s > one.deadline_at_s)
             case _:
                 pass
+
+    def _goes_on(self, engine: EngineId, at_s: float) -> None:
+        since_s, reason = self._paused.pop(engine, (at_s, "turn"))
+        if at_s > since_s:
+            self.paused.add(self._model_of(engine), reason, by=at_s - since_s)
 
     def _arrived(self, demand: Demand, at_s: float) -> None:
         self._open[demand.id] = _Open(

@@ -19,7 +19,6 @@ from typing import Any
 
 from partage.worker.tether import tie_to
 
-
 WARNINGS = 2
 
 

@@ -137,3 +137,31 @@ async def test_leaving_a_stream_frees_its_slot():
         await anext(stream)
         assert engine.streaming == 1
     assert engine.streaming == 0
+
+
+async def test_paused_engine_is_silent_and_goes_on_where_it_was():
+    time = FakeTime()
+    engine = FakeEngine(Behaviour(answer=("a", "b", "c"), tokens_per_s=1.0), time.sleep)
+    await engine.start()
+    texts: list[str] = []
+
+    async def read() -> None:
+        texts.extend([output.text for output in await outputs_of(engine, chat()) if isinstance(output, Delta)])
+
+    reading = asyncio.create_task(read())
+    await time.advance(1.5)
+    engine.pause()
+    await time.advance(100.0)
+    assert engine.tokens_made == 1
+    engine.resume()
+    await time.advance(2.0)
+    await reading
+    assert texts == ["a", "b", "c"]
+
+
+async def test_paused_engine_can_be_stopped():
+    engine = FakeEngine()
+    await engine.start()
+    engine.pause()
+    await engine.stop(1.0)
+    assert (await engine.wait_gone()).asked_for

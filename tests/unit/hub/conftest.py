@@ -192,7 +192,7 @@ def open_house() -> Callable[..., object]:
             clients=Clients(known or {}, time.clock),
             devices=[
                 *([Device(id="gpu", kind="cuda", name="gpu", total_bytes=gpu_bytes)] if gpu_bytes else []),
-                Device(id="host", kind="host", name="host", total_bytes=memory_bytes, cores=cores),
+                Device(id="host", kind="host", name="host", total_bytes=memory_bytes, cores=cores, contended=True),
             ],
             make_engine=house.make_engine,
             clock=time.clock,

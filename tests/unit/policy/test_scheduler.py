@@ -528,50 +528,6 @@ def test_slow_placement_is_taken_only_after_patience() -> None:
     assert [one for one in town.running if one.startswith("b")]
 
 
-def two_on_two_cores() -> Town:
-    town = Town(None, host(100, cores=2))
-    for name in "ab":
-        town.learn(name, placement(("host", 10), slots=2, threads=2))
-    loaded(town, "a", "first-a")
-    loaded(town, "b", "first-b")
-    return town
-
-
-def test_second_engine_waits_for_the_cores() -> None:
-    town = two_on_two_cores()
-    town.ask("1", "a")
-    town.ask("2", "b")
-    assert set(town.serving) == {"1"}
-    town.finish("1")
-    assert town.served == ["2"]
-
-
-def test_engine_that_keeps_computing_makes_way_after_a_turn() -> None:
-    town = two_on_two_cores()
-    town.ask("a0", "a")
-    town.ask("b0", "b")
-    for number in range(1, 30):
-        town.ask(f"a{number}", "a")
-        town.pass_time(0.25)
-        oldest = next(iter(town.serving))
-        town.finish(oldest)
-        if "b0" in town.serving:
-            break
-    assert "b0" in town.serving
-    assert town.now_s < 4.0
-
-
-def test_resting_engine_goes_on_when_nobody_waits_for_its_threads() -> None:
-    town = two_on_two_cores()
-    town.ask("a0", "a")
-    town.ask("b0", "b")
-    town.pass_time(3.0)
-    town.ask("a1", "a")
-    assert "a1" not in town.serving
-    town.finish("b0", "cancelled")
-    assert "a1" in town.serving
-
-
 @pytest.mark.parametrize("count", [1, 50])
 def test_views_show_the_queue_with_places_and_predictions(count: int) -> None:
     town = waiting_line()

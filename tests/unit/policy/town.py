@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
-from partage.domain import Device, Footprint, LaunchSettings, Placement
+from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
 from partage.policy import actions, events
 from partage.policy.scheduler import Scheduler
 from partage.policy.serving import others_need
@@ -22,11 +23,11 @@ def placement(
 
 
 def gpu(name: str = "gpu", budget: int = 10) -> Device:
-    return Device(id=name, kind="cuda", name=name, total_bytes=budget)
+    return Device(id=name, kind="cuda", name=name, total_bytes=budget, contended=True)
 
 
 def host(budget: int = 100, cores: int = 2) -> Device:
-    return Device(id="host", kind="host", name="host", total_bytes=budget, cores=cores)
+    return Device(id="host", kind="host", name="host", total_bytes=budget, cores=cores, contended=True)
 
 
 class Town:
@@ -42,6 +43,13 @@ class Town:
         self.running: dict[str, actions.StartEngine] = {}
         self.ready: set[str] = set()
         self.stopping: set[str] = set()
+        self.paused: dict[str, float] = {}
+        """Since when."""
+        self.pause_bound_s = 0.0
+        self.longest_pause_s = 0.0
+        self.computed_s: dict[str, float] = {}
+        """While it served somebody and was not paused, by engine."""
+        self._told_s = 0.0
         self.serving: dict[str, str] = {}
         """Request: engine."""
         self.load_only: set[str] = set()
@@ -104,6 +112,7 @@ class Town:
         del self.running[engine]
         self.called_by.pop(engine, None)
         self.ready.discard(engine)
+        self.paused.pop(engine, None)
         self.stopping.discard(engine)
 
     def crash(self, engine: str) -> None:
@@ -146,6 +155,9 @@ class Town:
     # ---- books and promises --------------------------------------------------------------------------------------
 
     def tell(self, event: events.Event) -> list[actions.Action]:
+        for engine in self.computing:
+            self.computed_s[engine] = self.computed_s.get(engine, 0.0) + self.now_s - self._told_s
+        self._told_s = self.now_s
         match event:
             case events.DeviceSeen(device=device):
                 self.budgets[device.id] = device.budget_bytes
@@ -160,7 +172,7 @@ class Town:
         self._check()
         return self.out
 
-    def _carry_out(self, action: actions.Action) -> None:
+    def _carry_out(self, action: actions.Action) -> None:  # noqa: PLR0915 - one branch per kind of action
         match action:
             case actions.Serve(request=request, engine=engine):
                 assert request in self.open, f"{request} is served although it has ended"
@@ -197,10 +209,18 @@ class Town:
                 assert request not in self.ended
                 del self.open[request]
                 self.ended[request] = kind
+            case actions.PauseEngine(engine=engine):
+                assert engine in self.ready
+                assert engine not in self.stopping
+                assert engine not in self.paused, f"{engine} is paused twice"
+                assert self._streams(engine), f"{engine} is paused although it serves nobody"
+                self.paused[engine] = self.now_s
+            case actions.ResumeEngine(engine=engine):
+                del self.paused[engine]
             case actions.WakeAt(at_s=at_s):
                 self.wake_s = at_s
             case _:
-                raise AssertionError(action)
+                assert_never(action)
 
     def _granted(self, grant: actions.GrantLease) -> None:
         device = grant.device
@@ -232,7 +252,7 @@ class Town:
         state = self.scheduler.state
         for resident in state.residents.values():
             idle_slot = len(resident.serving) < resident.slots and resident.phase == "ready"
-            if not idle_slot or resident.gated or resident.resting or (resident.threads and not resident.serving):
+            if not idle_slot or resident.gated:
                 continue
             for group in resident.model.queue.groups[:2]:
                 held = others_need(state, resident)
@@ -244,14 +264,10 @@ class Town:
 
     def _check(self) -> None:
         self._check_nobody_waits_in_vain()
-        computing: set[str] = set()
         for engine, start in self.running.items():
-            streams = [one for one, where in self.serving.items() if where == engine and one not in self.load_only]
+            streams = self._streams(engine)
             assert len(streams) <= start.placement.settings.slots, f"{engine} has {len(streams)} streams"
-            if streams and "host" in dict(start.placement.shares):
-                computing.add(engine)
-        threads = sum(min(self.cores, self.running[engine].placement.settings.threads) for engine in computing)
-        assert threads <= self.cores, f"{threads} threads compute on {self.cores} cores"
+        self._check_turns()
         for view in self.scheduler.ledger_view():
             held = self._held(view.device)
             held_there = view.residents_bytes + view.loading_bytes + view.leases_bytes
@@ -270,6 +286,37 @@ class Town:
     def granted(self) -> list[str]:
         """Leases that are held."""
         return [name for name, (_, grant) in self.leases.items() if grant is not None]
+
+    def _streams(self, engine: str) -> list[str]:
+        return [one for one, where in self.serving.items() if where == engine and one not in self.load_only]
+
+    def _check_turns(self) -> None:
+        """Never a thread too many, nobody paused for longer than the bound, and nobody without a reason."""
+        threads = sum(self._threads(engine) for engine in self.computing)
+        assert threads <= self.cores, f"{threads} threads compute on {self.cores} cores"
+        self.pause_bound_s = max(self.pause_bound_s if self.paused else 0.0, self.scheduler.pause_bound_s())
+        for engine, since_s in self.paused.items():
+            paused_s = self.now_s - since_s
+            self.longest_pause_s = max(self.longest_pause_s, paused_s)
+            assert self._streams(engine), f"{engine} serves nobody and is still paused"
+            assert paused_s <= self.pause_bound_s + 1e-6, f"{engine} is paused for {paused_s} s"
+            beside = [one for one in self.computing if self._devices(one) & self._devices(engine)]
+            assert beside, f"{engine} is paused although nobody else computes there"
+            classes = {self.scheduler.state.residents[one].turn_class for one in beside}
+            fits = threads + self._threads(engine) <= self.cores
+            assert not fits or Class.INTERACTIVE in classes, f"{engine} is paused although it would fit"
+
+    @property
+    def computing(self) -> list[str]:
+        """Engines that serve somebody and are not paused."""
+        return sorted(one for one in self.ready - self.paused.keys() if self._streams(one))
+
+    def _threads(self, engine: str) -> int:
+        place = self.running[engine].placement
+        return min(self.cores, place.settings.threads) if "host" in dict(place.shares) else 0
+
+    def _devices(self, engine: str) -> set[str]:
+        return {device for device, _ in self.running[engine].placement.shares}
 
     @property
     def starting(self) -> list[str]:

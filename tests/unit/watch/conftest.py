@@ -45,6 +45,9 @@ class FakePolicy:
     def clients_view(self) -> tuple[ClientView, ...]:
         return self.clients
 
+    def pause_bound_s(self) -> float:
+        return 4.0
+
     def wait_bound_s(self) -> tuple[float, float, float]:
         return (600.0, 1800.0, 7200.0)
 

@@ -11,7 +11,7 @@ from partage.device.host_load import HostLoad
 from partage.device.nvml import Nvml
 from partage.domain import Class, Client
 from partage.errors import ModelNotFound, QueueFull
-from partage.policy.actions import Refuse, StopEngine
+from partage.policy.actions import PauseEngine, Refuse, ResumeEngine, StopEngine
 from partage.policy.events import Demand, EngineFailed, EngineGone, RequestArrived, RequestFinished
 from partage.policy.views import ClientView, DeviceView, ResidentView
 from partage.watch.families import Family, exposition
@@ -88,6 +88,22 @@ def test_loads_and_their_ends_are_counted_by_cause(observed: Observed):
     assert causes == {"evicted": 1, "idle": 1, "asked": 1, "crashed": 1}
 
 
+def test_pauses_are_counted_with_their_time_by_reason_and_end_with_the_engine(observed: Observed):
+    observed.learn("m:latest")
+    observed.load("m:latest", "a")
+    for reason in ("urgent", "share"):
+        observed.tell(RequestFinished(request="x"), PauseEngine(engine="a", reason=reason))
+        observed.clock.advance(1.5)
+        observed.tell(RequestFinished(request="x"), ResumeEngine(engine="a"))
+    observed.tell(RequestFinished(request="x"), PauseEngine(engine="a", reason="urgent"))
+    observed.clock.advance(2.0)
+    observed.tell(EngineGone(engine="a", crashed=True))
+    values = scraped(observed)
+    assert values["partage_engine_pauses_total|m:latest|urgent"] == 2
+    assert values["partage_engine_paused_seconds_total|m:latest|urgent"] == pytest.approx(3.5)
+    assert values["partage_engine_paused_seconds_total|m:latest|share"] == pytest.approx(1.5)
+
+
 def test_refusals_are_counted_by_the_error_the_client_got(observed: Observed):
     observed.metrics.refused(Client(name="chat"), "m", QueueFull())
     observed.metrics.refused(Client(name="10.0.0.9"), "nobody", ModelNotFound("nobody"))
@@ -143,6 +159,7 @@ def test_devices_ledger_and_shares_are_shown_as_they_are(observed: Observed):
             serving=1,
             slots=2,
             gated=False,
+            paused=False,
             pinned=False,
             last_used_s=0,
             expires_at_s=None,
