@@ -179,16 +179,9 @@ class Footprint:
 
     @property
     def total_bytes(self) -> int:
-        return (
-            self.weights_bytes
-            + self.kv_bytes
-            + self.compute_bytes
-            + self.output_bytes
-            + self.projector_bytes
-            + self.repack_bytes
-            + self.cache_bytes
-            + self.overhead_bytes
-        )
+        loaded = self.weights_bytes + self.projector_bytes + self.repack_bytes
+        working = self.kv_bytes + self.compute_bytes + self.output_bytes + self.cache_bytes
+        return loaded + working + self.overhead_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
