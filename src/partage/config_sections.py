@@ -34,7 +34,11 @@ class ModelConfig(Section, frozen=True, rename={"context_tokens": "context", "ke
     context_tokens: int | None = None
     slots: int | None = None
     threads: int | None = None
+    gpu: int | str | tuple[int | str, ...] | None = None
+    """The GPU it may use, or several, by index or UUID; `none`: the host alone. Where it does not fit there, layers stay on
+    the host, as on a machine without the other GPUs."""
     gpu_layers: int | None = None
+    """As llama.cpp counts them, the head included; 0: the host alone."""
     keep: Literal["pinned"] | None = None
     keep_alive_s: float | None = None
     kv_type: KvType | None = None

@@ -44,7 +44,7 @@ def plan_command(
     """
     from partage.config import load_config  # noqa: PLC0415
     from partage.deploy import plan as planning  # noqa: PLC0415
-    from partage.deploy.machine import described_machine, this_machine  # noqa: PLC0415
+    from partage.deploy.machine import described_machine, pinned_gpus, this_machine  # noqa: PLC0415
     from partage.deploy.wanted import resolve  # noqa: PLC0415
     from partage.models.store import Store  # noqa: PLC0415
 
@@ -54,7 +54,7 @@ def plan_command(
             devices = described_machine(gpus, parse_bytes(memory)) if gpus is not None else this_machine(config)
         except InvalidRequest as error:
             raise ConfigError(f"--gpus or --memory: {error.message}") from None
-        terms = planning.Terms(context_tokens=context, slots=slots, kv_type=kv_type)
+        terms = planning.Terms(context_tokens=context, slots=slots, kv_type=kv_type, gpus=pinned_gpus(config, devices))
         made = planning.plan(resolve(models, Store(config.home)), devices, terms)
     if as_json:
         print_json(planning.as_json(made))
@@ -101,6 +101,10 @@ def _show_plan(made: Plan) -> None:
             format_bytes(parts.total_bytes),
         )
     console().print(table)
+    for row in made.rows:
+        if row.why:
+            on = " + ".join(names[device] for device, _ in row.placement.shares)
+            print(f"{row.wanted.name} on {on}: {row.why}")
     for device in made.devices:
         used = made.used_bytes(device.id)
         reserve = f" (its {format_bytes(device.total_bytes)} less {format_bytes(device.reserve_bytes)} kept free)"
@@ -139,7 +143,7 @@ def compose_command(
     """
     from partage.config import load_config  # noqa: PLC0415
     from partage.deploy import stack as stacks  # noqa: PLC0415
-    from partage.deploy.machine import described_machine, this_machine  # noqa: PLC0415
+    from partage.deploy.machine import described_machine, pinned_gpus, this_machine  # noqa: PLC0415
     from partage.deploy.wanted import resolve  # noqa: PLC0415
     from partage.models.store import Store  # noqa: PLC0415
 
@@ -152,7 +156,8 @@ def compose_command(
             raise ConfigError(error.message) from None
         names = [name.strip() for name in models.split(",") if name.strip()] or stacks.DEFAULT_MODELS
         wanted = resolve(names, Store(config.home))
-        stack = stacks.make_stack(chosen, devices, wanted, docker_gid=_docker_gid() if docker else None)
+        gid = _docker_gid() if docker else None
+        stack = stacks.make_stack(chosen, devices, wanted, docker_gid=gid, pinned=pinned_gpus(config, devices))
         if to_stdout:
             print(stack.files["compose.yaml"], end="")
             return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from partage.config import Config
-from partage.device.discovery import DeviceWish, discover
+from partage.device.discovery import DeviceWish, discover, gpus_named
 from partage.device.nvml import DEFAULT_RESERVE_BYTES
-from partage.domain import Device
+from partage.domain import Device, DeviceId
 from partage.errors import InvalidRequest
+from partage.models.names import canonical
 from partage.quantities import parse_bytes
 
 _GPUS = re.compile(r"\s*(?:(\d+)\s*[x*]\s*)?(\S.*)", re.IGNORECASE)
@@ -24,6 +26,15 @@ def this_machine(config: Config) -> list[Device]:
             for wish in config.devices
         ]
     )
+
+
+def pinned_gpus(config: Config, devices: Sequence[Device]) -> dict[str, tuple[DeviceId, ...]]:
+    """Model -> its GPUs, as the configuration says. Raises ConfigError for a GPU that is not there."""
+    return {
+        canonical(name): gpus_named(devices, entry.gpu, f"models.{name}.gpu")
+        for name, entry in config.models.items()
+        if entry.gpu is not None
+    }
 
 
 def described_machine(gpus: str, host_bytes: int = DEFAULT_HOST_BYTES, cores: int = DEFAULT_CORES) -> list[Device]:

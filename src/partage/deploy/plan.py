@@ -6,12 +6,13 @@ The bytes are the estimator's (policy/footprint.py), the ways to place a model t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from partage.deploy.figures import BITS_PER_WEIGHT, FIGURES, anatomy_of
 from partage.deploy.wanted import Wanted, from_figure
 from partage.domain import Device, DeviceId, Footprint, JsonObject, JsonValue, Placement
 from partage.hub.profiles import CHAT_BATCH_TOKENS, DEFAULT_SLOTS, EMBEDDING_BATCH_TOKENS
+from partage.models.names import canonical
 from partage.policy.placements import Wish, placements_for
 from partage.quantities import format_bytes
 
@@ -25,6 +26,8 @@ class Terms:
     context_tokens: int = 4096
     slots: int = DEFAULT_SLOTS
     kv_type: str = "f16"
+    gpus: Mapping[str, tuple[DeviceId, ...]] = field(default_factory=dict[str, tuple[DeviceId, ...]])
+    """Model (its full name) -> the GPUs that the configuration gives it."""
 
     def wish(self, wanted: Wanted, threads: int) -> Wish:
         return Wish(
@@ -36,6 +39,7 @@ class Terms:
             kv_type_k=self.kv_type,
             kv_type_v=self.kv_type,
             embedding=wanted.embedding,
+            gpus=self.gpus.get(canonical(wanted.name)),
         )
 
 
@@ -47,6 +51,8 @@ class Row:
     fits: bool
     as_wished: bool
     """On the GPUs where there are any, with the context and slots that were asked for."""
+    why: str
+    """Of several GPUs these: a clause; empty where there was no choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,26 @@ def _placed(wanted: Wanted, devices: Sequence[Device], left: Mapping[DeviceId, i
     placement = placements_for(wanted.anatomy, wanted.projector, remaining, wish)[0]
     fits = all(placement.bytes_on(device) <= left[device] for device, _ in placement.shares)
     context = min(wish.context_tokens, wanted.anatomy.context_train_tokens or wish.context_tokens)
-    has_gpu = any(device.kind == "cuda" for device in devices)
+    has_gpu = wish.gpus != () and any(device.kind == "cuda" for device in devices)
     on_host = any(device == "host" for device, _ in placement.shares)
     whole = placement.settings.context_tokens == context and placement.settings.slots == wish.slots
-    return Row(wanted, placement, fits, fits and whole and not (has_gpu and on_host))
+    why = _why(placement, devices, left, wish) if fits else ""
+    return Row(wanted, placement, fits, fits and whole and not (has_gpu and on_host), why)
+
+
+def _why(placement: Placement, devices: Sequence[Device], left: Mapping[DeviceId, int], wish: Wish) -> str:
+    gpus = [device for device in devices if device.kind == "cuda"]
+    if len(gpus) < 2:
+        return ""
+    if wish.gpus is not None:
+        return "the configuration says so"
+    used = {device for device, _ in placement.shares}
+    if "host" in used:
+        return "no GPU has room for all of it"
+    if len(used) > 1:
+        return "too large for what is left on one GPU"
+    others = ", ".join(f"{format_bytes(left[gpu.id])} on {gpu.name}" for gpu in gpus if gpu.id not in used)
+    return f"most was left there: {format_bytes(sum(left[one] for one in used))}, against {others}"
 
 
 def alone(plan_: Plan, wanted: Wanted) -> Row:
@@ -219,6 +241,7 @@ def as_json(plan_: Plan) -> JsonObject:
                 "from": row.wanted.origin,
                 "fits": row.fits,
                 "as_wished": row.as_wished,
+                "why": row.why,
                 "devices": {device: share.total_bytes for device, share in row.placement.shares},
                 "context_tokens": row.placement.settings.context_tokens,
                 "slots": row.placement.settings.slots,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from partage.deploy.plan import Plan, Terms, alone, plan
@@ -21,7 +22,7 @@ from partage.deploy.stack_config import (
 )
 from partage.deploy.stack_services import Parts, compose_text
 from partage.deploy.wanted import Wanted
-from partage.domain import Device
+from partage.domain import Device, DeviceId
 from partage.errors import InvalidRequest
 from partage.quantities import format_bytes
 
@@ -80,11 +81,19 @@ def _fitting(gpus: Sequence[Device]) -> Profile:
 
 
 def make_stack(
-    profiles: Sequence[Profile], devices: Sequence[Device], models: Sequence[Wanted], *, docker_gid: int | None = None
+    profiles: Sequence[Profile],
+    devices: Sequence[Device],
+    models: Sequence[Wanted],
+    *,
+    docker_gid: int | None = None,
+    pinned: Mapping[str, tuple[DeviceId, ...]] = MappingProxyType({}),
 ) -> Stack:
-    """`docker_gid`: the group that may use Docker's socket; None: the hub does not get the socket."""
+    """`docker_gid`: the group that may use Docker's socket; None: the hub does not get the socket.
+
+    `pinned`: model -> its GPUs, where the configuration says so.
+    """
     used = _used_devices(profiles, devices)
-    made = best_plan(models, used)
+    made = best_plan(models, used, pinned)
     gpus = [device for device in used if device.kind == "cuda"]
     with_ollama = "with-ollama" in profiles
     variables = [f"PARTAGE_GPU_{index}" for index in range(len(gpus))]
@@ -137,9 +146,15 @@ def _used_devices(profiles: Sequence[Profile], devices: Sequence[Device]) -> lis
     return [*gpus, *hosts]
 
 
-def best_plan(models: Sequence[Wanted], devices: Sequence[Device]) -> Plan:
+def best_plan(
+    models: Sequence[Wanted],
+    devices: Sequence[Device],
+    pinned: Mapping[str, tuple[DeviceId, ...]] = MappingProxyType({}),
+) -> Plan:
     """The most generous terms with which all fit together; where none does, with which each fits in its turn."""
-    candidates = [plan(models, devices, terms) for terms in _TERMS]
+    there = {device.id for device in devices}
+    gpus = {name: ids for name, ids in pinned.items() if there.issuperset(ids)}
+    candidates = [plan(models, devices, replace(terms, gpus=gpus)) for terms in _TERMS]
     together = next((made for made in candidates if made.as_wished), None)
     in_turn = (made for made in candidates if all(alone(made, model).as_wished for model in models))
     return together or next(in_turn, candidates[-1])

@@ -32,6 +32,7 @@ def hub_yaml(plan: Plan, *, remote_models: Sequence[str] = ()) -> str:
         "clients:                            # who is more urgent; keys are the files in secrets/",
         *(f"  {name + ':':11}{{class: {class_}, key_file: /run/secrets/{name}_key}}" for name, class_ in _CLIENTS),
     ]
+    lines += _model_lines(plan)
     if remote_models:
         lines += [
             "remotes:                            # adopted, not started: the hub queues for it and never loads beside it",
@@ -41,6 +42,21 @@ def hub_yaml(plan: Plan, *, remote_models: Sequence[str] = ()) -> str:
             f"    models: [{', '.join(remote_models)}]",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _model_lines(plan: Plan) -> list[str]:
+    """Each model on its GPU, where there are several: in any order that they are asked for, all have room."""
+    gpus = [device.id for device in plan.devices if device.kind == "cuda"]
+    if len(gpus) < 2 or not plan.as_wished:
+        return []
+    lines = [
+        "models:                             # GPUs as the container counts them; without this the hub chooses anew"
+    ]
+    for row in plan.rows:
+        indices = [gpus.index(device) for device, _ in row.placement.shares if device in gpus]
+        where = str(indices[0]) if len(indices) == 1 else f"[{', '.join(map(str, indices))}]" if indices else "none"
+        lines.append(f"  {f'{row.wanted.name}: {{gpu: {where}}}':33} # {row.why}")
+    return lines
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from partage.device.host import HostReading, host_device, read_host
 from partage.device.nvml import GpuReading, gpu_device, read_gpus
-from partage.domain import Device
+from partage.domain import Device, DeviceId
 from partage.errors import ConfigError
 
 
@@ -45,6 +45,22 @@ def discover(
     own = next((wish for wish in wishes if wish.gpu is None), DeviceWish())
     devices.append(host_device(host(), memory_bytes=own.memory_bytes, reserve_bytes=own.reserve_bytes, cores=own.cores))
     return devices
+
+
+def gpus_named(devices: Sequence[Device], names: int | str | Sequence[int | str], where: str) -> tuple[DeviceId, ...]:
+    """The GPUs that a setting names, by index, UUID or its beginning; none for "none". Raises ConfigError."""
+    found: list[DeviceId] = []
+    gpus = [device for device in devices if device.kind == "cuda"]
+    for name in () if names == "none" else (names,) if isinstance(names, int | str) else names:
+        text = str(name)
+        known = next(
+            (one for one in gpus if text in (str(one.index), one.id) or (text and one.id.startswith(text))), None
+        )
+        if known is None:
+            there = ", ".join(f"{one.index} ({one.id})" for one in gpus) or "none"
+            raise ConfigError(f"{where}: there is no GPU {text}; there are: {there}")
+        found.append(known.id)
+    return tuple(dict.fromkeys(found))
 
 
 def _is_among(reading: GpuReading, visible: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from partage.config import HubConfig, ModelConfig
+from partage.device.discovery import gpus_named
 from partage.domain import Capability, Device, DeviceId, LaunchSettings, Model, Placement
 from partage.policy.events import ModelLearned, ModelProfile
 from partage.policy.placements import Wish, placements_for
@@ -25,7 +26,10 @@ MEMORY_BYTES_PER_S = {"host": 12e9, "cuda": 400e9}
 
 
 class Profiles:
-    """One per hub. Remembers how much context each model was last asked for."""
+    """One per hub. Remembers how much context each model was last asked for.
+
+    Raises ConfigError for a model whose GPU is not among the devices.
+    """
 
     def __init__(
         self, devices: Sequence[Device], hub: HubConfig, models: Mapping[str, ModelConfig], *, default_threads: int
@@ -34,6 +38,11 @@ class Profiles:
         self._hub = hub
         self._models = models
         self._threads = default_threads
+        self._gpus = {
+            name: gpus_named(devices, entry.gpu, f"models.{name}.gpu")
+            for name, entry in models.items()
+            if entry.gpu is not None
+        }
         self._learned: dict[str, tuple[str, int]] = {}
         self._outdated: set[str] = set()
         """Told of with devices that are better known since."""
@@ -65,6 +74,9 @@ class Profiles:
 
     def is_pinned(self, model: str) -> bool:
         return self._config(model).keep == "pinned"
+
+    def _gpus_of(self, model: str) -> tuple[DeviceId, ...] | None:
+        return self._gpus.get(model, self._gpus.get(model.removesuffix(":latest")))
 
     def _config(self, model: str) -> ModelConfig:
         """The entry of that name; "llama3.2" speaks for "llama3.2:latest"."""
@@ -107,6 +119,8 @@ class Profiles:
             flash_attention=self._hub.flash_attention if config.flash_attention is None else config.flash_attention,
             prompt_cache_bytes=0 if embedding else self._hub.prompt_cache_bytes,
             embedding=embedding,
+            gpus=self._gpus_of(model.name),
+            gpu_layers=config.gpu_layers,
         )
 
 

@@ -36,6 +36,10 @@ class Wish:
     flash_attention: bool = True
     prompt_cache_bytes: int = 0
     embedding: bool = False
+    gpus: tuple[DeviceId, ...] | None = None
+    """Only on these, as if the others were not there. None: any."""
+    gpu_layers: int | None = None
+    """So many, as llama.cpp counts them (the head included), 0 for none. None: as many as fit."""
     spread: bool = False
     """Over all GPUs even where one would do: more memory bandwidth, less room for others."""
     partial: bool = True
@@ -61,29 +65,48 @@ def _fits(placement: Placement, budgets: dict[DeviceId, int]) -> bool:
 def _candidates(
     anatomy: Anatomy, projector: Anatomy | None, devices: Sequence[Device], wish: Wish
 ) -> Iterator[Placement]:
-    gpus = sorted((one for one in devices if one.kind == "cuda"), key=lambda one: (-one.budget_bytes, one.index))
+    there = [one for one in devices if one.kind == "cuda"]
+    allowed = [one for one in there if wish.gpus is None or one.id in wish.gpus]
+    gpus = sorted(allowed, key=lambda one: (-one.budget_bytes, one.index))
     hosts = [one for one in devices if one.kind == "host"]
     contexts = _contexts(anatomy, wish)
-    if wish.spread and len(gpus) > 1:
+    if wish.gpu_layers is None or wish.gpu_layers > anatomy.layers:
+        yield from _whole(anatomy, projector, gpus, contexts, spread=wish.spread)
+        if wish.partial and wish.gpu_layers is None and gpus and hosts:
+            yield from _partial(anatomy, projector, gpus[0], hosts[0], _on_host(contexts[0]))
+    elif wish.gpu_layers > 0 and gpus and hosts:
         for settings in contexts:
-            yield _split(anatomy, projector, gpus, settings)
-    for settings in contexts:
-        for gpu in gpus:
-            share = estimate(anatomy, settings, projector, "cuda", gpu.overhead_bytes)
-            yield Placement(settings=settings, shares=((gpu.id, share),))
-    if len(gpus) > 1 and not wish.spread:
-        for settings in contexts:
-            yield _split(anatomy, projector, gpus, settings)
-    if wish.partial and gpus and hosts:
-        yield from _partial(anatomy, projector, gpus[0], hosts[0], _on_host(contexts[0]))
+            pieces = breakdown(anatomy, _on_host(settings), projector)
+            for gpu in gpus:
+                yield _partly(pieces, anatomy.layers, wish.gpu_layers - 1, gpu, hosts[0], _on_host(settings))
     for settings in contexts:
         for host in hosts:
             clamped = _on_host(replace(settings, threads=max(1, min(settings.threads, host.cores or settings.threads))))
             yield Placement(
-                settings=replace(clamped, gpu_layers=0) if gpus else clamped,
+                settings=replace(clamped, gpu_layers=0) if there else clamped,
                 shares=((host.id, estimate(anatomy, clamped, projector)),),
-                speed=1 / HOST_SLOWDOWN if gpus else 1.0,
+                speed=1 / HOST_SLOWDOWN if there else 1.0,
             )
+
+
+def _whole(
+    anatomy: Anatomy,
+    projector: Anatomy | None,
+    gpus: Sequence[Device],
+    contexts: Sequence[LaunchSettings],
+    *,
+    spread: bool,
+) -> Iterator[Placement]:
+    """On one GPU, then over all of them; the other way round where that is wished."""
+    alone = (
+        Placement(
+            settings=settings, shares=((gpu.id, estimate(anatomy, settings, projector, "cuda", gpu.overhead_bytes)),)
+        )
+        for settings in contexts
+        for gpu in gpus
+    )
+    split = (_split(anatomy, projector, gpus, settings) for settings in contexts if len(gpus) > 1)
+    yield from (*split, *alone) if spread else (*alone, *split)
 
 
 def _contexts(anatomy: Anatomy, wish: Wish) -> list[LaunchSettings]:

@@ -126,6 +126,18 @@ def test_multi_gpu_says_which_model_goes_where(tmp_path: Path):
     assert plan.as_wished
     text = made("multi-gpu", tmp_path, ("llama3.2", "llava:13b")).files["config/hub.yaml"]
     assert "on GPU" in text
+    assert re.search(
+        r"\n  llama3\.2: \{gpu: 1\} +# most was left there: [\d.]+ GiB, against [\d.]+ GiB on GPU 0\n", text
+    )
+    assert re.search(r"\n  llava:13b: \{gpu: 0\}", text)
+
+
+def test_a_model_with_a_gpu_in_the_configuration_stays_on_it(tmp_path: Path):
+    devices = described_machine("2x24GiB")
+    models = resolve(("llama3.2", "llava:13b"), Store(tmp_path))
+    stack = make_stack(("multi-gpu",), devices, models, pinned={"llava:13b": ("gpu1",), "llama3.2:latest": ("gpu1",)})
+    assert [row.placement.shares[0][0] for row in stack.plan.rows] == ["gpu1", "gpu1"]
+    assert "llava:13b: {gpu: 1}               # the configuration says so" in stack.files["config/hub.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from partage.device.discovery import DeviceWish, discover
+from partage.device.discovery import DeviceWish, discover, gpus_named
 from partage.device.host import HostReading, read_host
 from partage.device.nvml import GpuReading, read_gpus
 from partage.errors import ConfigError
@@ -71,3 +71,12 @@ def test_gpus_that_cuda_visible_devices_hides_are_not_there():
     both = ids("0", "1")
     assert ids("1") == ids(both[1]) == both[1:]
     assert ids() == ["host"]
+
+
+def test_a_setting_names_gpus_by_index_by_uuid_and_by_how_one_begins():
+    devices = discover([], gpus=lambda: [gpu(0), gpu(1)], host=host)
+    assert gpus_named(devices, 1, "models.a.gpu") == ("GPU-1",)
+    assert gpus_named(devices, ("GPU-1", 0, 1), "models.a.gpu") == ("GPU-1", "GPU-0")
+    assert gpus_named(devices, "none", "models.a.gpu") == ()
+    with pytest.raises(ConfigError, match=r"models\.a\.gpu: there is no GPU 2; there are: 0 \(GPU-0\), 1 \(GPU-1\)"):
+        gpus_named(devices, 2, "models.a.gpu")

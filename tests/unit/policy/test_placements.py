@@ -73,3 +73,30 @@ def test_the_host_reads_prompts_in_small_batches_so_that_leaving_is_noticed() ->
 
 def test_without_a_device_there_is_no_placement() -> None:
     assert placements_for(MODEL, None, [], Wish()) == ()
+
+
+TWO = [host(16 * GIB), gpu(0, 24 * GIB), gpu(1, 8 * GIB)]
+
+
+def where(wish: Wish) -> list[tuple[str, ...]]:
+    return [tuple(device for device, _ in one.shares) for one in placements_for(MODEL, None, TWO, wish)]
+
+
+def test_a_model_with_a_gpu_of_its_own_is_placed_as_if_the_others_were_not_there() -> None:
+    assert where(Wish(gpus=("GPU-1",)))[0] == ("GPU-1",)
+    assert all("GPU-0" not in places for places in where(Wish(gpus=("GPU-1",))))
+
+
+def test_a_model_without_a_gpu_is_slow_on_a_machine_that_has_one() -> None:
+    places = placements_for(MODEL, None, TWO, Wish(gpus=()))
+    assert {device for one in places for device, _ in one.shares} == {"host"}
+    assert places[0].settings.gpu_layers == 0
+    assert places[0].speed < 1.0
+
+
+def test_counted_layers_are_neither_more_nor_fewer() -> None:
+    first = placements_for(MODEL, None, TWO, Wish(gpu_layers=5))[0]
+    assert first.settings.gpu_layers == 5
+    assert tuple(device for device, _ in first.shares) == ("GPU-0", "host")
+    assert where(Wish(gpu_layers=0)) == where(Wish(gpus=()))
+    assert where(Wish(gpu_layers=99))[0] == ("GPU-0",)
