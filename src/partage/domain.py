@@ -284,6 +284,8 @@ class ChatWork:
     tool_choice: JsonValue = None
     format: OutputFormat = None
     think: bool | str | None = None
+    truncate: bool = False
+    """A conversation too long for the context goes without its oldest messages, instead of being refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,22 @@ from partage.http_status import status_of
 
 logger = logging.getLogger(__name__)
 
+LISTED = "docs/api.md lists what there is"
+NOT_HERE = {
+    "/v1/audio": "this hub runs no speech models; send audio to a server for it, such as whisper.cpp's",
+    "/v1/images": "this hub draws no pictures; it reads them: send them to /v1/chat/completions",
+    "/v1/files": "nothing is stored here; send texts to /v1/chat/completions, documents to `partage documents`",
+    "/v1/assistants": "nothing is stored here; send the conversation to /v1/chat/completions or /v1/responses",
+    "/v1/threads": "nothing is stored here; send the conversation to /v1/chat/completions or /v1/responses",
+    "/v1/batches": "send each request by itself; those of a client in the batch class wait for the others",
+    "/v1/rerank": "this hub does not rerank; `partage rag` searches and answers",
+    "/api/me": "there are no accounts: nothing leaves this machine",
+    "/api/signout": "there are no accounts: nothing leaves this machine",
+    "/api/user": "there are no accounts: nothing leaves this machine",
+    "/api/experimental": "nothing leaves this machine: no web search, no cloud models",
+}
+"""What clients of Ollama and OpenAI may look for: the start of a path, and what to do instead."""
+
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
@@ -148,6 +164,7 @@ async def _routing_problem(request: Request, error: Exception) -> Response:
         message = f"{request.method} is not allowed on {path}; use {' or '.join(allowed)}"
         problem = MethodNotAllowed(message, allowed=allowed)
     else:
-        problem = NotFound(f"there is no {path} here; docs/api.md lists what there is")
+        advice = next((words for start, words in NOT_HERE.items() if path.startswith(start)), LISTED)
+        problem = NotFound(f"there is no {path} here; {advice}")
     headers = {name.decode(): value.decode() for name, value in headers_of(problem)}
     return Response(dialect_of(path).body(problem), status_of(problem), headers, "application/json")

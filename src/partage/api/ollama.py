@@ -9,6 +9,7 @@ from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s, nanoseconds
 from partage.api.exchange import Exchange
 from partage.api.images import image_of
+from partage.api.memory import recall
 from partage.api.ollama_answers import OllamaFrames
 from partage.api.ollama_wire import (
     ChatIn,
@@ -55,6 +56,8 @@ class OllamaApi:
             await exchange.answer(frames.bare("unload"))
             return
         request = request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
+        if isinstance(asked, GenerateIn) and isinstance(work, ChatWork):
+            frames.remember(work.messages)
         ticket = self._hub.admit(request)
         # 2. Nothing to say: load.
         if work is None:
@@ -71,7 +74,7 @@ class OllamaApi:
         asked = decode(_embed, await exchange.read_body())
         inputs = [asked.input] if isinstance(asked.input, str) and asked.input else asked.input or []
         work = EmbedWork(
-            inputs=tuple(inputs), truncate=asked.truncate is not False, dimensions=asked.dimensions or None
+            inputs=tuple(inputs), truncate=asked.truncate is not False, dimensions=max(0, asked.dimensions or 0) or None
         )
         answer = await self._embedding(exchange, asked, work)
         await exchange.answer_json(
@@ -119,6 +122,7 @@ def _chat_work(asked: ChatIn, model: Model, sampling: Sampling) -> ChatWork | No
         tools=tuple(asked.tools or ()),
         format=format_of(asked.format),
         think=asked.think,
+        truncate=asked.truncate is not False,
     )
 
 
@@ -126,17 +130,31 @@ def _generate_work(asked: GenerateIn, model: Model, sampling: Sampling) -> Work 
     """A prompt is the one user message of a chat, unless it is raw, has a suffix, or the model cannot chat."""
     if asked.template:
         raise Unsupported("template: prompts are laid out by the model's own template; lay it out yourself with raw")
-    if asked.context:
-        raise Unsupported("context: answers here carry none; send the conversation to /api/chat")
     if not asked.prompt and not asked.images and not asked.suffix:
         return None
     prompt = asked.prompt or ""
     images = tuple(image_of(data, f"images[{index}]") for index, data in enumerate(asked.images or ()))
     format_ = format_of(asked.format)
     if asked.raw or asked.suffix or not can_chat(model):
+        if asked.context:
+            raise Unsupported("context: it continues a conversation, which raw, suffix or this model have not")
         return CompletionWork(
             prompt=prompt, sampling=sampling, images=images, suffix=asked.suffix or "", format=format_
         )
-    lead = (Message(role="system", content=asked.system),) if asked.system is not None else ()
     user = Message(role="user", content=prompt, images=images)
-    return ChatWork(messages=opened_by(model, (*lead, user)), sampling=sampling, format=format_, think=asked.think)
+    return ChatWork(
+        messages=(*_before(asked, model), user),
+        sampling=sampling,
+        format=format_,
+        think=asked.think,
+        truncate=asked.truncate is not False,
+    )
+
+
+def _before(asked: GenerateIn, model: Model) -> tuple[Message, ...]:
+    """What leads the prompt: the conversation that `context` remembers, else the system prompt and the model's messages."""
+    system = () if asked.system is None else (Message(role="system", content=asked.system),)
+    if not asked.context:
+        return opened_by(model, system)
+    remembered = recall(asked.context)
+    return (*system, *(one for one in remembered if one.role != "system")) if system else remembered

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from partage.api.durations import nanoseconds, now_rfc3339
+from partage.api.memory import remember
 from partage.api.streaming import NDJSON, Answer, ToolCallPieces
-from partage.domain import Delta, Done, JsonObject, TokenLogprob, ToolCall, Usage
+from partage.domain import Delta, Done, JsonObject, Message, TokenLogprob, ToolCall, Usage
 from partage.hub.views import QueuePosition, Timing
 
 
@@ -48,6 +49,7 @@ class Part(msgspec.Struct, omit_defaults=True):
     thinking: str = ""
     logprobs: list[LogprobOut] = []
     done_reason: str | None = None
+    context: list[int] | None = None
     total_duration: int | None = None
     load_duration: int | None = None
     prompt_eval_count: int | None = None
@@ -68,18 +70,27 @@ class OllamaFrames:
         self._model = model
         self._chat = chat
         self._tool_calls = ToolCallPieces()
+        self._remembered: tuple[Message, ...] = ()
+        self._texts: list[str] = []
+
+    def remember(self, messages: tuple[Message, ...]) -> None:
+        """The last line is to carry them, and the answer, as `context`."""
+        self._remembered = messages
 
     def delta(self, delta: Delta) -> bytes:
         if delta.tool_calls:
             self._tool_calls.add(delta)
             if not delta.text and not delta.thinking:
                 return b""
+        if self._remembered:
+            self._texts.append(delta.text)
         return _line(self._part(delta.text, delta.thinking, logprobs=delta.logprobs))
 
     def done(self, done: Done, timing: Timing) -> bytes:
         calls = self._tool_calls.take()
         lines = _line(self._part("", "", calls)) if calls else b""
         last = self._part("", "")
+        last.context = self._context("".join(self._texts))
         _finish(last, done.finish_reason, done.usage, timing)
         return lines + _line(last)
 
@@ -89,8 +100,12 @@ class OllamaFrames:
 
     def whole(self, answer: Answer) -> bytes:
         part = self._part(answer.text, answer.thinking, answer.tool_calls, tuple(answer.logprobs))
+        part.context = self._context(answer.text)
         _finish(part, answer.finish_reason, answer.usage, answer.timing)
         return _encoder.encode(part)
+
+    def _context(self, answer: str) -> list[int] | None:
+        return remember(self._remembered, answer) if self._remembered else None
 
     def bare(self, done_reason: str) -> bytes:
         """The answer to a request that only loads or unloads."""
@@ -125,7 +140,7 @@ def _finish(part: Part, reason: str, usage: Usage, timing: Timing) -> None:
     # Ollama has no "tool_calls"; its clients look at the message.
     part.done_reason = "stop" if reason == "tool_calls" else reason
     part.total_duration = nanoseconds(timing.total_s)
-    part.load_duration = nanoseconds(timing.load_s)
+    part.load_duration = max(1, nanoseconds(timing.load_s))  # clients take 0 for a field that is missing
     part.prompt_eval_count = usage.prompt_tokens
     part.prompt_eval_duration = nanoseconds(usage.prefill_s)
     part.eval_count = usage.output_tokens

@@ -91,6 +91,8 @@ def _recipe(asked: CreateIn) -> Recipe:
         return recipe_of(parse(asked.modelfile), None, quantise=quantise)
     if asked.path:
         raise InvalidRequest("path: files of this machine are not read for clients; send the Modelfile as `modelfile`")
+    if not asked.from_ and not asked.files:
+        raise InvalidRequest("from: name a model, or files, to make it of", field="from")
     licence = asked.license
     return Recipe(
         base=asked.from_ or "",

@@ -57,6 +57,7 @@ class _Generation(_Inference, kw_only=True):
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    truncate: bool | None = None
 
 
 class ChatIn(_Generation, kw_only=True):

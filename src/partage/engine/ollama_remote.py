@@ -110,7 +110,12 @@ class OllamaRemote(Adopted):
 
     def _chat_json(self, work: ChatWork) -> JsonObject:
         messages: list[JsonValue] = [message_json(message) for message in work.messages]
-        body: JsonObject = {**self._order(work.sampling), "messages": messages, "stream": True}
+        body: JsonObject = {
+            **self._order(work.sampling),
+            "messages": messages,
+            "stream": True,
+            "truncate": work.truncate,
+        }
         if work.tools:
             body["tools"] = list(work.tools)
         if work.format is not None:

@@ -27,6 +27,7 @@ from partage.domain import (
 from partage.engine.answers import ChatReader, CompletionReader, Reader, count_by_answering, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import Connection, decode
+from partage.engine.forgetting import forgetting
 from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
 from partage.engine.vectors import decode_embeddings, shorten
 from partage.errors import ContextTooLong
@@ -70,12 +71,13 @@ class Upstream:
 
     def stream(self, work: Work) -> AsyncGenerator[Output, None]:
         match work:
+            case ChatWork(truncate=True):
+                return forgetting(work, self._chat)
             case ChatWork():
-                return self._answer("/v1/chat/completions", self._chat_json(work), ChatReader())
+                return self._chat(work)
             case CompletionWork(raw=False):
                 message = Message(role="user", content=work.prompt, images=work.images)
-                chat = ChatWork(messages=(message,), sampling=work.sampling, format=work.format)
-                return self._answer("/v1/chat/completions", self._chat_json(chat), ChatReader())
+                return self._chat(ChatWork(messages=(message,), sampling=work.sampling, format=work.format))
             case CompletionWork(suffix=""):
                 return self._answer("/completion", self._completion_json(work), CompletionReader())
             case CompletionWork():
@@ -88,6 +90,9 @@ class Upstream:
                 return self._count(chat)
             case _:
                 assert_never(work)
+
+    def _chat(self, work: ChatWork) -> AsyncGenerator[Output, None]:
+        return self._answer("/v1/chat/completions", self._chat_json(work), ChatReader())
 
     def _answer(self, path: str, body: JsonObject, reader: Reader) -> AsyncGenerator[Output, None]:
         return stream_answer(self._connection, path, body, reader)

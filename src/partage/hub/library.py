@@ -46,7 +46,7 @@ class Library:
         except ModelNotFound:
             adopted = self._remote.get(canonical(name))
             if adopted is None:
-                raise
+                raise ModelNotFound(name) from None  # by the name it was asked for
             return adopted
 
     def remove(self, name: str) -> None:

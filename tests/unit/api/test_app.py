@@ -130,3 +130,11 @@ async def test_health_follows_the_hub(http: httpx.AsyncClient, hub: FakeHub):
 
 async def test_the_status_is_the_hubs_own(http: httpx.AsyncClient):
     assert (await http.get("/admin/status")).json() == {"models": 4}
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/images/generations", "/api/me", "/v1/batches"])
+async def test_what_is_not_here_says_what_to_do_instead(path: str, http: httpx.AsyncClient):
+    answer = await http.post(path, json={})
+    assert answer.status_code == 404
+    assert f"there is no {path} here; " in answer.text
+    assert "docs/api.md" not in answer.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -245,13 +246,54 @@ async def test_the_older_embedding_is_not_normalised(http: httpx.AsyncClient, hu
         ("/api/chat", {"model": "seer", "messages": [USER], "think": True}, '"seer:latest" does not support thinking'),
         ("/api/generate", {"prompt": "x", "suffix": "y"}, '"chatty:latest" does not support insert'),
         ("/api/generate", {"prompt": "x", "template": "{{ }}"}, "template: prompts are laid out by the model's own"),
-        ("/api/generate", {"prompt": "x", "context": [1]}, "context: answers here carry none"),
+        ("/api/generate", {"prompt": "x", "context": [1]}, "context: these numbers are not from an"),
+        ("/api/generate", {"prompt": "x", "context": [1], "raw": True}, "context: it continues a conversation"),
     ],
 )
 async def test_bad_input_is_named(path: str, body: dict[str, Any], message: str, http: httpx.AsyncClient):
     response = await http.post(path, json={"model": "chatty", **body})
     assert response.json()["error"].startswith(message)
     assert response.status_code == (404 if "not found" in message else 400)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_context_carries_a_conversation_from_one_generate_to_the_next(
+    stream: bool, http: httpx.AsyncClient, hub: FakeHub
+):
+    async def generate(**fields: object) -> dict[str, Any]:
+        response = await http.post("/api/generate", json={"model": "chatty", "stream": stream, **fields})
+        return json.loads(response.text.splitlines()[-1])
+
+    first = await generate(prompt="one two", system="be kind")
+    second = await generate(prompt="three", context=first["context"])
+    work = hub.requests[-1].work
+    assert isinstance(work, ChatWork)
+    said = [(message.role, message.content) for message in work.messages]
+    assert said == [("system", "be kind"), ("user", "one two"), ("assistant", "one two"), ("user", "three")]
+    await generate(prompt="four", context=second["context"], system="be brief")
+    work = hub.requests[-1].work
+    assert isinstance(work, ChatWork)
+    assert [message.content for message in work.messages] == [
+        "be brief",
+        "one two",
+        "one two",
+        "three",
+        "three",
+        "four",
+    ]
+    assert "context" not in await generate(prompt="five", raw=True)
+
+
+async def test_only_ollamas_dialect_leaves_out_old_messages_and_only_when_it_may(http: httpx.AsyncClient, hub: FakeHub):
+    for path, fields, truncates in (
+        ("/api/chat", {}, True),
+        ("/api/chat", {"truncate": False}, False),
+        ("/v1/chat/completions", {}, False),
+    ):
+        await http.post(path, json={"model": "chatty", "messages": [USER], **fields})
+        work = hub.requests[-1].work
+        assert isinstance(work, ChatWork)
+        assert work.truncate is truncates
 
 
 async def test_a_refusal_keeps_its_status_and_says_when_to_come_back(http: httpx.AsyncClient, hub: FakeHub):

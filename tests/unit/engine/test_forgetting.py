@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from partage.domain import ChatWork, Delta, Message, Output, ToolCall
+from partage.engine.forgetting import forgetting, without_oldest
+from partage.errors import ContextTooLong
+
+SYSTEM = Message(role="system", content="be kind")
+
+
+def talk(count: int) -> tuple[Message, ...]:
+    return tuple(
+        Message(role="user" if number % 2 == 0 else "assistant", content=str(number)) for number in range(count)
+    )
+
+
+class Engine:
+    """Takes so many messages, and keeps what it was asked."""
+
+    def __init__(self, most: int, *, begins: bool = False) -> None:
+        self.most = most
+        self.begins = begins
+        self.asked: list[tuple[Message, ...]] = []
+
+    async def answer(self, work: ChatWork) -> AsyncGenerator[Output, None]:
+        self.asked.append(work.messages)
+        if self.begins:
+            yield Delta(text="well")
+        if len(work.messages) > self.most:
+            raise ContextTooLong
+        yield Delta(text="yes")
+
+
+async def test_the_oldest_messages_go_until_the_rest_fits():
+    engine = Engine(most=4)
+    messages = (SYSTEM, *talk(9))
+    outputs = [one async for one in forgetting(ChatWork(messages=messages), engine.answer)]
+    assert outputs == [Delta(text="yes")]
+    assert engine.asked[0] == messages
+    assert engine.asked[-1] == (SYSTEM, *messages[-3:])
+
+
+async def test_what_must_stay_is_refused_when_it_is_too_long_by_itself():
+    engine = Engine(most=1)
+    with pytest.raises(ContextTooLong):
+        _ = [one async for one in forgetting(ChatWork(messages=(SYSTEM, *talk(3))), engine.answer)]
+    assert engine.asked[-1] == (SYSTEM, talk(3)[-1])
+
+
+async def test_an_answer_that_has_begun_is_never_asked_again():
+    engine = Engine(most=1, begins=True)
+    with pytest.raises(ContextTooLong):
+        _ = [one async for one in forgetting(ChatWork(messages=talk(3)), engine.answer)]
+    assert len(engine.asked) == 1
+
+
+def test_a_tools_answer_goes_with_its_question():
+    call = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),))
+    result, last = Message(role="tool", content="5"), Message(role="user", content="and now?")
+    assert without_oldest((call, result, result, last)) == (last,)
