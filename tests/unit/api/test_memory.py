@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,10 +23,11 @@ def test_a_long_conversation_takes_fewer_numbers_than_characters():
     assert len(remember((Message(role="user", content="The box was broken. " * 500),), "I see.")) < 100
 
 
-@pytest.mark.parametrize("change", [lambda n: n[:-1], lambda n: [*n, 5], lambda n: [n[0] + 1, *n[1:]], lambda n: n[1:]])
-def test_numbers_that_were_changed_are_refused(change: Callable[[list[int]], list[int]]):
-    with pytest.raises(InvalidRequest, match="context"):
-        recall(change(remember(TALK, "hello")))
+def test_numbers_that_were_changed_are_refused():
+    numbers = remember(TALK, "hello")
+    for changed in (numbers[:-1], [*numbers, 5], [numbers[0] + 1, *numbers[1:]], numbers[1:]):
+        with pytest.raises(InvalidRequest, match="context"):
+            recall(changed)
 
 
 @given(st.lists(st.integers(-(2**70), 2**70), min_size=1))
