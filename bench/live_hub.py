@@ -82,7 +82,7 @@ async def live_hub(
     `in_order`: not with our policy, but first come, first served, with a swap at each alternation. `model_home`: where the
     models are; they are fetched otherwise.
     """
-    models = model_home or await _models()
+    models = model_home or await bench_models()
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="partage-bench-")))
         for folder in ("blobs", "models"):
@@ -106,7 +106,7 @@ async def live_hub(
             await process.wait()
 
 
-async def _models() -> Path:
+async def bench_models() -> Path:
     home = Path(tempfile.gettempdir(), f"partage-bench-models-{os.getuid()}")
     store = Store(home)
     for name in (CHAT, EMBED):

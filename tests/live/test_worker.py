@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 
 import msgspec
 import pytest
@@ -34,9 +35,40 @@ def test_tether_to_a_parent_that_is_gone_runs_nothing():
 
 
 def test_worker_of_a_hub_that_is_gone_loads_nothing():
-    orders = msgspec.json.encode({"parent_pid": 1, "environment": {}}) + b'\n{"model.path": "/nowhere"}\n'
+    orders = (
+        msgspec.json.encode({"parent_pid": 1, "environment": {}})
+        + b'\n{"writes_bytes": 0, "parameters": {"model.path": "/nowhere"}}\n'
+    )
     done = subprocess.run(
         [sys.executable, "-m", "partage.worker"], input=orders, check=False, capture_output=True, timeout=30
     )
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"the hub is gone" in done.stderr
+
+
+def test_memory_that_was_made_ready_is_given_back_where_the_load_did_not_need_it():
+    script = """
+        import os
+        from partage.worker.memory import written_ahead
+
+        def held():
+            return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+        before = held()
+        with written_ahead(200 << 20):
+            deadline = time.monotonic() + 10
+            while held() < before + (190 << 20) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            during = held()
+        print(during - before, held() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "import time\n" + textwrap.dedent(script)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    during, after = map(int, done.stdout.split())
+    assert during > 190 << 20
+    assert after < 40 << 20

@@ -69,7 +69,8 @@ class LlamaCpp:
         key = secrets.token_urlsafe(24)
         if spec.llama_server is None:
             child = await self._adopt(self._workers.get(environment(settings.threads, spec.devices)))
-            child.say(msgspec.json.encode(parameters(spec, socket_path, key)), last=True)
+            orders = {"writes_bytes": spec.writes_bytes, "parameters": parameters(spec, socket_path, key)}
+            child.say(msgspec.json.encode(orders), last=True)
             if await child.wait_line() is None:
                 raise EngineStartFailed
         else:

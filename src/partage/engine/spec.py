@@ -30,6 +30,8 @@ class LaunchSpec:
     """Map the file (shared, reclaimable, quick to load) instead of reading it into memory."""
     repack: bool = True
     """Let llama.cpp keep a second, rearranged copy of some weights for speed on the CPU."""
+    writes_bytes: int = 0
+    """Host memory that the load writes, as promised to it: made ready on another core meanwhile. 0: written page by page."""
     start_timeout_s: float = 600.0
     idle_timeout_s: float = 300.0
     """Longest silence of the engine in the middle of a request."""

@@ -216,6 +216,7 @@ class EngineMaker:
                 devices=tuple(device for device, _ in placement.shares),
                 run_dir=str(run_dir(self._config)),
                 llama_server=self._llama_server,
+                writes_bytes=sum(share.kv_bytes for device, share in placement.shares if device == HOST),
                 start_timeout_s=timeout_s,
             ),
             self._workers,

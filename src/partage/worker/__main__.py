@@ -1,7 +1,8 @@
 """The child of one engine: runs llama.cpp's own server until it is told to end.
 
 Its orders come on stdin, so that the key is in no process list: two lines of JSON, the second one perhaps much later.
-`{"parent_pid": 1, "environment": {"NAME": "value"}}` and `{"n_ctx": 4096, "cpuparams.n_threads": 2, ...}`
+`{"parent_pid": 1, "environment": {"NAME": "value"}}` and
+`{"writes_bytes": 94371840, "parameters": {"n_ctx": 4096, "cpuparams.n_threads": 2, ...}}`
 Between them it does its imports, so that one that waits has only the model left to load. It prints one line of JSON on stdout when the model is loaded; everything else goes to stderr.
 """
 
@@ -17,6 +18,7 @@ import sys
 from operator import attrgetter
 from typing import Any
 
+from partage.worker.memory import written_ahead
 from partage.worker.tether import tie_to
 
 WARNINGS = 2
@@ -43,14 +45,16 @@ def main() -> None:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
 
     parameters = xllamacpp.CommonParams()
-    orders = sys.stdin.readline()
-    if not orders:
+    line = sys.stdin.readline()
+    if not line:
         return  # nobody needs us any more
-    for path, value in json.loads(orders).items():
+    orders = json.loads(line)
+    for path, value in orders["parameters"].items():
         owner, _, name = path.rpartition(".")
         setattr(attrgetter(owner)(parameters) if owner else parameters, name, value)
     try:
-        server = xllamacpp.Server(parameters)
+        with written_ahead(orders["writes_bytes"]):
+            server = xllamacpp.Server(parameters)
     except RuntimeError as error:
         sys.exit(f"{error}")
     speak_less()

@@ -1,0 +1,129 @@
+"""From the order to a ready engine: by hand, with a new worker, and with the one that waits; and the engine's own load.
+
+    python -m bench fast_start          or: python bench/fast_start.py [--rounds 7] [--threads 1]
+
+By hand is a fresh Python that starts xllamacpp's Server with the same parameters; its own load is what the constructor
+takes in it. The rounds take turns, so that whatever else the machine does meets all alike. The second model has the
+shape of a 1B llama in Q8_0 with random weights (1.1 GB). Both are in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.live_hub import CHAT, bench_models
+from bench.random_model import LLAMA_1B, make
+from partage.domain import LaunchSettings
+from partage.engine.launch import environment, parameters
+from partage.engine.llamacpp import LlamaCpp
+from partage.engine.spec import HOST, LaunchSpec
+from partage.engine.workers import Workers
+from partage.models.anatomy import anatomy
+from partage.models.gguf_header import read_header
+from partage.models.store import Store
+from partage.policy.footprint import estimate
+
+IMPORTS_S = 1.0
+"""Longer than a waiting worker's imports take."""
+
+BY_HAND = """
+import json, operator, sys, time
+import xllamacpp
+parameters = xllamacpp.CommonParams()
+for path, value in json.loads(sys.argv[1]).items():
+    owner, _, name = path.rpartition(".")
+    setattr(operator.attrgetter(owner)(parameters) if owner else parameters, name, value)
+began = time.perf_counter()
+server = xllamacpp.Server(parameters)
+print("loaded", time.perf_counter() - began, flush=True)
+time.sleep(600)
+"""
+
+
+async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
+    """Seconds from spawn to ready, and of the load alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        orders = json.dumps(parameters(spec, f"{folder}/e.sock", "key"))
+        began = time.perf_counter()
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", BY_HAND, orders), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert child.stdout is not None
+        line = b" "
+        while line and not line.startswith(b"loaded"):
+            line = await child.stdout.readline()
+        ready_s = time.perf_counter() - began
+        child.kill()
+        await child.wait()
+        return ready_s, float(line.split()[1])
+
+
+async def by_engine(spec: LaunchSpec, workers: Workers) -> float:
+    began = time.perf_counter()
+    engine = LlamaCpp(spec, workers)
+    try:
+        await engine.start()
+        return time.perf_counter() - began
+    finally:
+        await engine.stop(5.0)
+
+
+async def by_waiting_worker(spec: LaunchSpec, workers: Workers) -> float:
+    await workers.look(lambda: True)
+    await asyncio.sleep(IMPORTS_S)
+    return await by_engine(spec, workers)
+
+
+async def measure(name: str, spec: LaunchSpec, rounds: int) -> None:
+    waiting = Workers()
+    async with waiting.waiting(environment(spec.settings.threads, (HOST,)), lambda: False):
+        await by_hand(spec)  # warms the page cache
+        hand: list[tuple[float, float]] = []
+        new: list[float] = []
+        spare: list[float] = []
+        for _ in range(rounds):
+            hand.append(await by_hand(spec))
+            new.append(await by_engine(spec, Workers()))
+            spare.append(await by_waiting_worker(spec, waiting))
+    ready_s = statistics.median(ready for ready, _ in hand)
+    load_s = statistics.median(load for _, load in hand)
+    print(f"{name}: by hand {ready_s:.3f} s, of that the load itself {load_s:.3f} s (least {min(hand)[0]:.3f})")
+    for what, times in (("new worker", new), ("waiting worker", spare)):
+        middle = statistics.median(times)
+        line = f"  {what:15} {middle:.3f} s (least {min(times):.3f}), {middle / ready_s:.2f} x by hand"
+        print(f"{line} (least {min(times) / min(hand)[0]:.2f}), {middle / load_s:.2f} x the load itself")
+
+
+async def run(rounds: int, threads: int) -> None:
+    chat = Store(await bench_models()).get(CHAT).path
+    with tempfile.TemporaryDirectory(prefix="partage-bench-") as folder:
+        large = Path(folder, "1b.gguf")
+        make(large, LLAMA_1B, "Q8_0", Path(chat))
+        for name, path, slots, context in (
+            (CHAT, chat, 2, 2048),
+            (CHAT, chat, 4, 4096),
+            ("1B Q8_0", str(large), 2, 2048),
+        ):
+            settings = LaunchSettings(context_tokens=context, slots=slots, threads=threads)
+            kv_bytes = estimate(anatomy(read_header(Path(path))), settings).kv_bytes
+            spec = LaunchSpec(id="bench", model_path=path, settings=settings, run_dir=folder, writes_bytes=kv_bytes)
+            await measure(f"{name}, {slots} x {context} tokens", spec, rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.rounds, arguments.threads))
+
+
+if __name__ == "__main__":
+    main()
