@@ -107,7 +107,9 @@ def _with_image(engine: DockerEngine) -> Generator[None]:
             tar.addfile(member)
     program = f'["{sys.executable}", "-m", "partage"]'
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    changes = ["--change", f"ENTRYPOINT {program}", "--change", f"ENV PATH={path}"]
+    # This checkout, wherever the environment was installed from.
+    settings = (f"ENTRYPOINT {program}", f"ENV PATH={path}", f"ENV PYTHONPATH={ROOT / 'src'}")
+    changes = [word for setting in settings for word in ("--change", setting)]
     with tempfile.NamedTemporaryFile(suffix=".tar") as file:
         file.write(archive.getvalue())
         file.flush()
