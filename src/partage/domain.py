@@ -171,7 +171,7 @@ class Footprint:
     output_bytes: int = 0
     projector_bytes: int = 0
     repack_bytes: int = 0
-    """The second copy of weights that llama.cpp rearranges for the CPU at load."""
+    """Weights that llama.cpp rearranges for the CPU at load; of them weights_bytes has only what stays as it was, too."""
     cache_bytes: int = 0
     """llama.cpp's own prompt cache in RAM, up to its set limit."""
     overhead_bytes: int = 0

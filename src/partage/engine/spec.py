@@ -27,9 +27,10 @@ class LaunchSpec:
     llama_server: str | None = None
     """Path of a llama-server binary to use instead of the built-in library."""
     map_weights: bool = True
-    """Map the file (shared, reclaimable, quick to load) instead of reading it into memory."""
+    """Map the file (shared, reclaimable, quick to load) instead of reading it into memory. Weights that are repacked are
+    not mapped: the file's pages would stay in memory beside the copy that is used."""
     repack: bool = True
-    """Let llama.cpp keep a second, rearranged copy of some weights for speed on the CPU."""
+    """Let llama.cpp rearrange some weights for speed on the CPU."""
     writes_bytes: int = 0
     """Host memory that the load writes, as promised to it: made ready on another core meanwhile. 0: written page by page."""
     start_timeout_s: float = 600.0

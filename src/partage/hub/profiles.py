@@ -136,5 +136,5 @@ def _load_s(placement: Placement, devices: Sequence[Device]) -> float:
 
 
 def _decode_tokens_per_s(placement: Placement, devices: Sequence[Device]) -> float:
-    weights = sum(share.weights_bytes for _, share in placement.shares)
+    weights = sum(share.weights_bytes + share.repack_bytes for _, share in placement.shares)
     return MEMORY_BYTES_PER_S[_kind(placement, devices)] / max(1, weights)

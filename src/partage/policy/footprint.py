@@ -18,7 +18,7 @@ BYTES_PER_VALUE = {
     "q4_0": 18 / 32, "iq4_nl": 18 / 32,
 }  # fmt: skip
 REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"})
-"""Weights that the CPU backend rearranges into a second copy (AVX2; Q4_0 measured, the others as in ggml-cpu/repack.cpp)."""
+"""Weights that the CPU backend rearranges at load (AVX2; Q4_0 measured, the others as in ggml-cpu/repack.cpp)."""
 
 HOST_OVERHEAD_BYTES = 100 * MIB
 """Child process: 25 MiB of interpreter, 11-44 MiB of tokenizer and threads, and what it grows by once it serves (measured:
@@ -96,6 +96,10 @@ def share_of(
     if with_head:
         weights += pieces.head_bytes + (pieces.input_bytes if pieces.tied and not with_input else 0)
         repack += pieces.head_repack_bytes
+    if (
+        on_host
+    ):  # read, not mapped (engine/launch.py): only the rearranged copy stays, and the matrix that is also looked up in
+        weights -= repack - (pieces.head_repack_bytes if with_head and pieces.tied else 0)
     return Footprint(
         weights_bytes=weights,
         kv_bytes=sum(pieces.layers[index].kv for index in layers),

@@ -16,7 +16,7 @@ from partage.clock import SystemClock
 from partage.config import Config
 from partage.device.discovery import DeviceWish, discover
 from partage.device.host import HOST, read_host
-from partage.domain import Device, DeviceId, EngineId, Model, Placement
+from partage.domain import Device, DeviceId, EngineId, Footprint, Model, Placement
 from partage.engine.base import Engine
 from partage.engine.launch import environment
 from partage.engine.registry import make_engine
@@ -216,11 +216,17 @@ class EngineMaker:
                 devices=tuple(device for device, _ in placement.shares),
                 run_dir=str(run_dir(self._config)),
                 llama_server=self._llama_server,
-                writes_bytes=sum(share.kv_bytes for device, share in placement.shares if device == HOST),
+                map_weights=not any(share.repack_bytes for _, share in placement.shares),
+                writes_bytes=sum(_written_bytes(share) for device, share in placement.shares if device == HOST),
                 start_timeout_s=timeout_s,
             ),
             self._workers,
         )
+
+
+def _written_bytes(share: Footprint) -> int:
+    """What a load writes into host memory; mapped weights are only looked at."""
+    return share.kv_bytes + (share.weights_bytes + share.repack_bytes if share.repack_bytes else 0)
 
 
 def find_launcher(config: Config) -> str | None:

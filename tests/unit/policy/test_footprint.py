@@ -25,10 +25,16 @@ def test_context_of_a_slot_is_rounded_up_to_256() -> None:
     assert estimate(llama(), replace(SETTINGS, context_tokens=4000)).kv_bytes == 128 * MIB
 
 
-def test_repacked_weights_are_counted_twice_on_the_host_only() -> None:
-    on_host = estimate(llama(type_="Q4_0"), SETTINGS)
-    assert 0 < on_host.repack_bytes < on_host.weights_bytes
-    assert estimate(llama(type_="Q4_0"), SETTINGS, None, "cuda").repack_bytes == 0
+@pytest.mark.parametrize("looked_up_in", ["Q8_0", "Q4_0"])
+def test_repacked_weights_are_held_once_and_a_matrix_that_is_also_looked_up_in_twice(looked_up_in: str) -> None:
+    plain = llama(type_="Q4_0")
+    tensors = tuple(replace(one, type=looked_up_in) if "token_embd" in one.name else one for one in plain.tensors)
+    on_host = estimate(replace(plain, tensors=tensors), SETTINGS)
+    embedding = next(one.size_bytes for one in tensors if "token_embd" in one.name)
+    twice = embedding if looked_up_in == "Q4_0" else 0
+    assert on_host.repack_bytes > embedding
+    assert on_host.weights_bytes + on_host.repack_bytes == sum(one.size_bytes for one in tensors) + twice
+    assert estimate(plain, SETTINGS, None, "cuda").repack_bytes == 0
 
 
 @pytest.mark.parametrize("type_", ["Q8_0", "F16"])
