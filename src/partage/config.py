@@ -17,6 +17,7 @@ from partage.config_sections import (
     DeviceConfig,
     DocumentsConfig,
     HubConfig,
+    LeasesConfig,
     ModelConfig,
     RagConfig,
     RemoteConfig,
@@ -45,6 +46,7 @@ class _File(Section, frozen=True):
     clients: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     remotes: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     alerts: Any = None
+    leases: Any = None
     registry: str | None = None
     ollama_models: str | None = None
     models_dir: str | None = None
@@ -61,6 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     clients: Mapping[str, ClientConfig] = {}
     remotes: Mapping[str, RemoteConfig] = {}
     alerts: AlertsConfig = AlertsConfig()
+    leases: LeasesConfig = LeasesConfig()
     registry: str = ""
     """Where model names without a host are looked up: "registry.example.com", or a URL. $PARTAGE_REGISTRY."""
     ollama_models: Path | None = None
@@ -166,6 +169,7 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
             for name, entry in file.remotes.items()
         },
         alerts=_convert(file.alerts, AlertsConfig, "alerts"),
+        leases=_convert(file.leases, LeasesConfig, "leases"),
         registry=file.registry or "",
         ollama_models=_directory(file.ollama_models),
         models_dir=_directory(file.models_dir),

@@ -159,6 +159,13 @@ Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 """In the file "90%" or 0.9."""
 
 
+class LeasesConfig(Section, frozen=True):
+    """`leases:` of what programs that are not models hold."""
+
+    over_limit: Literal["warn", "pause", "kill"] = "warn"
+    """What happens to a holder that uses more than its lease."""
+
+
 class AlertsConfig(
     Section,
     frozen=True,

@@ -33,6 +33,7 @@ PartageError
 │   └── DiskFull                                                                                 507
 ├── ServiceUnreachable         another part of Partage does not answer at its address          503
 │   └── HubUnreachable           no hub answers there
+├── LeaseLost                  the hub ended a lease under its holder                         409
 ├── IndexMismatch              the search index was made with another embedding model          409
 └── ConfigError                at start-up only; the message names the key and the file
 
@@ -180,6 +181,10 @@ class UnreadableFile(PartageError):
 
 class ModelFileError(PartageError):
     """The model file is truncated, corrupt or of an unknown kind."""
+
+
+class LeaseLost(PartageError):
+    """The hub ended the lease."""
 
 
 class StoreError(PartageError):

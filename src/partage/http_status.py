@@ -16,6 +16,7 @@ STATUS: Mapping[type[PartageError], int] = {
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.IndexMismatch: 409,
+    errors.LeaseLost: 409,
     errors.TooLarge: 413,
     errors.UnsupportedDocument: 415,
     errors.DocumentError: 422,

@@ -20,6 +20,7 @@ from partage.api.admin import AdminApi
 from partage.api.anthropic import AnthropicApi
 from partage.api.exchange import ClientLeft, Exchange
 from partage.api.gate import Gate
+from partage.api.leases import LeasesApi, LeasesPort
 from partage.api.ollama import OllamaApi
 from partage.api.ollama_library import OllamaLibraryApi
 from partage.api.ollama_models import OllamaModelsApi
@@ -52,7 +53,9 @@ NOT_HERE = {
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
-def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = None) -> Starlette:
+def create_app(
+    hub: HubPort, settings: ApiSettings, watch: WatchPort | None = None, leases: LeasesPort | None = None
+) -> Starlette:
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
     library = OllamaLibraryApi(hub, settings)
     openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
@@ -101,6 +104,14 @@ def create_app(hub: HubPort, settings: ApiSettings, watch: WatchPort | None = No
             route("GET", "/admin/alerts", watching.alerts),
             route("GET", "/admin/machine", watching.machine),
             route("GET", "/admin/history", watching.history),
+        ]
+    if leases is not None:
+        leasing = LeasesApi(leases)
+        routes += [
+            route("POST", "/admin/leases", leasing.hold),
+            route("GET", "/admin/leases", leasing.list),
+            route("POST", "/admin/leases/{lease}/heartbeat", leasing.heartbeat),
+            route("DELETE", "/admin/leases/{lease}", leasing.end),
         ]
     return Starlette(
         routes=routes,

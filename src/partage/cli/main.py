@@ -18,6 +18,7 @@ GROUPS = {
     "library": ("pull", "push", "create", "cp"),
     "models": ("ls", "show", "rm"),
     "engines": ("ps", "load", "unload"),
+    "run": ("run",),
     "top": ("top",),
     "doctor": ("doctor",),
     "documents": ("process",),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
 import msgspec
 
+from partage.client.lease import Lease, News, holding
 from partage.client.problems import error_of, message_of
 from partage.client.transport import AiohttpTransport, Reply, Transport
 from partage.client.wire import (
@@ -32,6 +33,7 @@ from partage.errors import EngineCrashed, EngineError, EngineTimedOut, PartageEr
 T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:11434"
+BEAT_S = 5.0  # a heartbeat that takes longer is late anyway
 PATIENCE_S = 60.0  # how long refusals are waited out where the caller sets no timeout
 
 
@@ -205,6 +207,50 @@ class HubClient:
     async def pin(self, model: str, *, pinned: bool) -> None:
         """Keep the model in memory whatever else is wanted, or no longer."""
         await self._call("POST", "/admin/pin", {"model": model, "pinned": pinned}, dict)
+
+    def lease(  # noqa: PLR0913 - what `partage run` takes
+        self,
+        memory: str | int | None = None,
+        *,
+        class_: str | None = None,
+        device: str | int | None = None,
+        exclusive: bool = False,
+        cores: int | None = None,
+        name: str = "",
+        max_wait: str | float | None = None,
+        on_news: Callable[[News], None] = lambda _: None,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Hold memory of a device for work of our own: `async with hub.lease("6GiB", class_="batch") as lease`.
+
+        Waits for its turn. Raises CannotFit, QueueFull; inside, LeaseLost where the hub ends it. When the hub itself goes
+        away the body goes on, without anybody's promise (`on_news` hears "orphaned").
+        """
+        asked: JsonObject = {
+            "memory": memory,
+            "class": class_,
+            "device": device,
+            "exclusive": exclusive,
+            "cores": cores,
+            "name": name,
+            "max_wait": max_wait,
+        }
+
+        def beat(lease: str, pids: tuple[int, ...]) -> Awaitable[object]:
+            return self._call("POST", f"/admin/leases/{lease}/heartbeat", {"pids": list(pids)}, dict, timeout_s=BEAT_S)
+
+        return holding(
+            {key: value for key, value in asked.items() if value is not None},
+            lambda order: self._lines("/admin/leases", order, None, Refused),
+            beat,
+            on_news,
+        )
+
+    async def leases(self) -> list[JsonObject]:
+        return (await self._call("GET", "/admin/leases", None, dict[str, list[JsonObject]]))["leases"]
+
+    async def end_lease(self, lease: str) -> None:
+        """Somebody else's, too. Raises NotFound."""
+        await self._call("DELETE", f"/admin/leases/{lease}", None, dict)
 
     # ---- exchanges ---------------------------------------------------------------------------------------------
 

@@ -52,9 +52,16 @@ class Holdings:
 
     def of_engine(self, engine: EngineId) -> int | None:
         """All of its processes; None where that cannot be said."""
+        return self._of("engine", engine)
+
+    def of_lease(self, lease: str) -> int | None:
+        """The same of a lease's holder."""
+        return self._of("lease", lease)
+
+    def _of(self, kind: OwnerKind, name: str) -> int | None:
         if self.ours_bytes is None:
             return None
-        held = [one.used_bytes or 0 for one in self.owners or () if one.kind == "engine" and one.name == engine]
+        held = [one.used_bytes or 0 for one in self.owners or () if one.kind == kind and one.name == name]
         return sum(held) if held else None
 
 

@@ -19,6 +19,7 @@ import psutil
 from partage import __version__
 from partage.clock import unix_s
 from partage.config import Config
+from partage.device.mps import daemon_runs
 from partage.device.nvml import Nvml
 from partage.device.processes import Processes
 from partage.doctor.machine import DockerFacts, HubFacts, Machine, PortFacts
@@ -60,7 +61,7 @@ async def gather(
         device_nodes=nodes,
         refused_nodes=tuple(node for node in nodes if _refused(node)),
         owners=reading.owners,
-        mps_daemon=any(one.info["name"] == "nvidia-cuda-mps" for one in psutil.process_iter(["name"])),
+        mps_daemon=daemon_runs(),
         llama_server=llama_server,
         llama_server_devices=await _listed_devices(llama_server) if llama_server else None,
         in_container=in_container(root),

@@ -167,6 +167,7 @@ class Desk:
                 for device in hub.devices
             ],
             "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
+            "leases": [*hub.leases.to_json()],
             "clients": [*self._clients()],
             "stays": [*hub.stays.to_json(now_s)],
             "queue": [

@@ -40,6 +40,7 @@ from partage.errors import (
 )
 from partage.hub.clients import Clients
 from partage.hub.demand import demand_of
+from partage.hub.leases import Leases, OverLimit
 from partage.hub.relay import Answer
 from partage.hub.residents import MakeEngine, Residents
 from partage.hub.stats import Stats
@@ -50,6 +51,7 @@ from partage.policy.actions import (
     Action,
     GrantLease,
     PauseEngine,
+    PauseReason,
     Refuse,
     ResumeEngine,
     Serve,
@@ -126,6 +128,7 @@ class Hub:
         clock: Clock,
         journal: Journal | None = None,
         observers: Sequence[Observer] = (),
+        over_limit: OverLimit = "warn",
     ) -> None:
         self.scheduler = scheduler
         self.library = library
@@ -144,6 +147,9 @@ class Hub:
         self._closing = False
         self._wake: asyncio.TimerHandle | None = None
         self._residents: Residents | None = None
+        self.leases = Leases(
+            post=self.post, views=scheduler.leases_view, clock=clock, devices=devices, over_limit=over_limit
+        )
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -165,6 +171,7 @@ class Hub:
         for ticket in list(self._tickets.values()):
             if ticket.waiting:
                 ticket.refuse(ShuttingDown())
+        self.leases.close()
 
     def check_open(self) -> None:
         """Raises ShuttingDown once the end has begun."""
@@ -277,16 +284,20 @@ class Hub:
                 self.residents.stop(engine)
             case Refuse(request=request):
                 ticket = self._tickets.pop(request, None)
-                if ticket is not None:
+                if ticket is None:
+                    self.leases.refused(request, _refusal(action, "of a lease"))
+                else:
                     ticket.refuse(_refusal(action, ticket.request.model))
             case WakeAt(at_s=at_s):
                 self._wake_at(at_s)
-            case GrantLease(lease=lease):
-                log.debug("nobody here asks for leases: %s", lease)
-            case PauseEngine(engine=engine):
-                self.residents.pause(engine)
+            case GrantLease():
+                self.leases.granted(action)
+            case PauseEngine(engine=engine, reason=reason):
+                if not self.leases.pause(engine, PAUSED_FOR[reason]):
+                    self.residents.pause(engine)
             case ResumeEngine(engine=engine):
-                self.residents.resume(engine)
+                if not self.leases.resume(engine):
+                    self.residents.resume(engine)
             case _:
                 assert_never(action)
 
@@ -314,6 +325,11 @@ class Hub:
         self._wake = asyncio.get_running_loop().call_later(delay_s, self.post, TimePassed())
 
 
+PAUSED_FOR: dict[PauseReason, str] = {
+    "urgent": "more urgent work computes",
+    "turn": "others of its class have their turn",
+    "share": "a lower class has its guaranteed share",
+}
 NEEDS: dict[type, tuple[Callable[[Model], bool], str]] = {
     ChatWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
     CompletionWork: (lambda model: Capability.COMPLETION in model.capabilities, "generate"),

@@ -46,16 +46,17 @@ async def watch_devices(
 def look(hub: Hub, weigher: Weigher, host_free_bytes: int, gpus: Sequence[Holdings]) -> None:
     """Set what every process really holds against the ledger, once."""
     weigher.weigh(hub, gpus)
+    hub.leases.look(gpus)
     holdings = {one.device: one for one in gpus}
     for view in hub.scheduler.ledger_view():
         held = holdings.get(view.device)
         if view.device == HOST:
-            tell(hub, view, _missing(view, host_free_bytes))
+            tell(hub, view, _missing(view, host_free_bytes, hub.leases.unused_bytes(HOST)))
         elif held is not None:
-            tell(hub, view, strangers_bytes(view, held))
+            tell(hub, view, strangers_bytes(view, held, hub.leases.unused_bytes(view.device)))
 
 
-def strangers_bytes(view: DeviceView, held: Holdings) -> int:
+def strangers_bytes(view: DeviceView, held: Holdings, unused_bytes: int = 0) -> int:
     """What others hold of what the ledger may promise; what was never promised (the reserve) they may have.
 
     Where the driver names the processes, what is not ours is theirs, also while an engine of ours is still loading and
@@ -63,13 +64,16 @@ def strangers_bytes(view: DeviceView, held: Holdings) -> int:
     """
     ours = held.ours_bytes
     if ours is None:
-        return _missing(view, held.total_bytes - held.used_bytes)
+        return _missing(view, held.total_bytes - held.used_bytes, unused_bytes)
     return max(0, held.used_bytes - ours - (held.total_bytes - view.capacity_bytes))
 
 
-def _missing(view: DeviceView, free_bytes: int) -> int:
-    """What the ledger thinks is free, but the device says is not."""
-    held_bytes = view.residents_bytes + view.loading_bytes + view.leases_bytes
+def _missing(view: DeviceView, free_bytes: int, unused_bytes: int) -> int:
+    """What the ledger thinks is free, but the device says is not.
+
+    Holders of leases take theirs in their own time: what they have not taken yet is in what the device calls free.
+    """
+    held_bytes = view.residents_bytes + view.loading_bytes + view.leases_bytes - unused_bytes
     return max(0, view.capacity_bytes - held_bytes - free_bytes)
 
 

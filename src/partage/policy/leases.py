@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 
 from partage.domain import Class, Device, DeviceId, Footprint, LaunchSettings, Placement
+from partage.policy import turns
 from partage.policy.actions import GrantLease
 from partage.policy.events import Demand, LeaseDemand, ModelProfile
 from partage.policy.queues import Waiting
@@ -61,6 +62,10 @@ def grant(state: State, resident: Resident) -> None:
     waiting.account.leases += 1
     resident.serving[lease.id] = waiting
     resident.by_class[lease.class_] += 1
+    if lease.class_ == Class.INTERACTIVE:
+        for device in resident.bytes_:
+            state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
+    turns.joins(state, resident)
     state.leases[resident.engine] = resident
     for device, size in resident.bytes_.items():
         if lease.exclusive:
@@ -180,11 +185,18 @@ def _allowed(state: State, lease: LeaseDemand) -> list[Device]:
     return [device for device in devices if device.kind == "cuda"] or devices
 
 
+def _threads(lease: LeaseDemand, device: Device) -> int:
+    """It takes turns at the host's cores as an engine does, for as long as it is held: who knows when it computes."""
+    if device.kind != "host":
+        return 0
+    return device.cores if lease.cores is None else lease.cores
+
+
 def _placement(state: State, lease: LeaseDemand, device: Device) -> Placement:
     size = lease.bytes_
     if lease.exclusive:
         size = max(size, device.budget_bytes - state.ledger.strangers_bytes(device.id))
     return Placement(
-        settings=LaunchSettings(context_tokens=0, slots=1, threads=0),
+        settings=LaunchSettings(context_tokens=0, slots=1, threads=_threads(lease, device)),
         shares=((device.id, Footprint(overhead_bytes=size)),),
     )

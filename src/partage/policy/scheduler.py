@@ -21,7 +21,7 @@ import heapq
 from typing import assert_never
 
 from partage.domain import Class
-from partage.policy import admission, events, leases, pictures, residency, serving, swapping, turns
+from partage.policy import admission, events, leases, pictures, plans, residency, serving, swapping, turns
 from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
@@ -181,6 +181,7 @@ class Scheduler:
         else:
             leases.release(state, waiting)
             residency.gone(state, events.EngineGone(engine=waiting.engine or ""))
+            plans.go_on(state)  # batch work that left slots free for it
         state.forget_lease(waiting.demand)
         self._room_changed = True
 

@@ -57,7 +57,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
         workers = Workers()
         hub = build_hub(config, library, journal, watch.observers, workers=workers)
 
-        app = create_app(Desk(hub, workshop), api_settings(config), watch)
+        app = create_app(Desk(hub, workshop), api_settings(config), watch, hub.leases)
         async with (
             adopting(config, library),
             hub.running(),
@@ -82,6 +82,7 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
         devices=hub.devices,
         policy=hub.scheduler,
         engines=engines,
+        leases=hub.leases.pids,
         learn_addresses=hub.clients.learn_addresses,
     )
 
@@ -128,6 +129,7 @@ def build_hub(
         clock=SystemClock(),
         journal=journal,
         observers=observers,
+        over_limit=config.leases.over_limit,
     )
 
 

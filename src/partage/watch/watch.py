@@ -41,6 +41,7 @@ class Watch:
         self._known = {name: entry.client(name) for name, entry in config.clients.items()}
         self._by_container = {entry.container: name for name, entry in config.clients.items() if entry.container}
         self._engines: Callable[[], Mapping[int, EngineId]] = dict
+        self._leases: Callable[[], Mapping[int, str]] = dict
         self._learn: Callable[[Mapping[str, Client]], None] = lambda _: None
         self.metrics = Metrics(self._known)
         self.timeline = Timeline()
@@ -68,10 +69,11 @@ class Watch:
         devices: Sequence[Device],
         policy: PolicyViews,
         engines: Callable[[], Mapping[int, EngineId]],
+        leases: Callable[[], Mapping[int, str]] = dict,
         learn_addresses: Callable[[Mapping[str, Client]], None],
     ) -> AsyncGenerator[None]:
-        """Look while inside. `engines` gives process ids; `learn_addresses` takes who calls from where."""
-        self._engines, self._learn = engines, learn_addresses
+        """Look while inside. `engines` and `leases` give process ids; `learn_addresses` takes who calls from where."""
+        self._engines, self._leases, self._learn = engines, leases, learn_addresses
         self._gauges = Gauges(
             policy=policy,
             metrics=self.metrics,
@@ -158,6 +160,7 @@ class Watch:
     def _names(self) -> Names:
         return Names(
             engines=self._engines(),
+            leases=self._leases(),
             containers={one.id: one.name for one in self.docker.containers.values()},
         )
 

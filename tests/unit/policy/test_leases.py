@@ -249,3 +249,40 @@ def test_small_leases_do_not_keep_a_large_one_waiting_for_ever():
     assert town.granted == ["small-2"]
     town.end_lease("small-2")
     assert town.granted == ["large"]
+
+
+def test_a_batch_lease_on_the_host_is_paused_while_people_are_served_and_has_its_share():
+    town = a_town(host(100, 2))
+    town.lease("train", 6, class_=Class.BATCH)
+    town.learn("a", placement(("host", 8), threads=2))
+    town.ask("person", "a", class_=Class.INTERACTIVE)
+    town.make_ready(town.starting[0])
+    assert [one.engine for one in town.out if isinstance(one, actions.PauseEngine)] == ["lease:train#1"]
+    resumed = 0
+    for _ in range(200):
+        town.pass_time(0.05)
+        resumed += "lease:train#1" not in town.paused
+    assert 15 <= resumed <= 30, "a tenth of ten seconds"
+    town.finish("person")
+    assert not town.paused
+
+
+def test_a_lease_on_the_host_with_one_core_computes_beside_others():
+    town = a_town(host(100, 2))
+    town.lease("train", 6, class_=Class.BATCH, cores=1)
+    town.learn("a", placement(("host", 8), threads=1))
+    town.ask("person", "a", class_=Class.INTERACTIVE)
+    town.make_ready(town.starting[0])
+    assert not town.paused
+
+
+def test_batch_work_has_its_slots_back_when_an_interactive_lease_ends():
+    town = a_town()
+    town.lease("person", 2, class_=Class.INTERACTIVE)
+    town.learn("a", placement(("gpu", 5), slots=4))
+    for number in range(4):
+        town.ask(f"r{number}", "a", class_=Class.BATCH)
+    town.make_ready(town.starting[0])
+    assert len(town.serving) == 2
+    town.end_lease("person")
+    assert len(town.serving) == 4

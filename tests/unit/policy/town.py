@@ -92,7 +92,9 @@ class Town:
         return self.tell(events.LeaseAsked(asked))
 
     def end_lease(self, name: str) -> list[actions.Action]:
-        del self.leases[name]
+        grant = self.leases.pop(name)[1]
+        if grant is not None:
+            self.paused.pop(grant.engine, None)
         assert self.ended.setdefault(name, "done") == "done", f"{name} ended twice"
         return self.tell(events.LeaseEnded(lease=name))
 
@@ -210,7 +212,7 @@ class Town:
                 del self.open[request]
                 self.ended[request] = kind
             case actions.PauseEngine(engine=engine):
-                assert engine in self.ready
+                assert engine in self.ready or engine in self._holders
                 assert engine not in self.stopping
                 assert engine not in self.paused, f"{engine} is paused twice"
                 assert self._streams(engine), f"{engine} is paused although it serves nobody"
@@ -287,7 +289,14 @@ class Town:
         """Leases that are held."""
         return [name for name, (_, grant) in self.leases.items() if grant is not None]
 
+    @property
+    def _holders(self) -> dict[str, tuple[events.LeaseDemand, actions.GrantLease]]:
+        """What stands for an engine where a lease is held."""
+        return {grant.engine: (asked, grant) for asked, grant in self.leases.values() if grant is not None}
+
     def _streams(self, engine: str) -> list[str]:
+        if engine in self._holders:
+            return [self._holders[engine][0].id]
         return [one for one, where in self.serving.items() if where == engine and one not in self.load_only]
 
     def _check_turns(self) -> None:
@@ -308,14 +317,19 @@ class Town:
 
     @property
     def computing(self) -> list[str]:
-        """Engines that serve somebody and are not paused."""
-        return sorted(one for one in self.ready - self.paused.keys() if self._streams(one))
+        """Engines that serve somebody, and holders of leases, that are not paused."""
+        return sorted(one for one in (self.ready | self._holders.keys()) - self.paused.keys() if self._streams(one))
 
     def _threads(self, engine: str) -> int:
+        if engine in self._holders:
+            asked, grant = self._holders[engine]
+            return min(self.cores, asked.cores or self.cores) if grant.device == "host" else 0
         place = self.running[engine].placement
         return min(self.cores, place.settings.threads) if "host" in dict(place.shares) else 0
 
     def _devices(self, engine: str) -> set[str]:
+        if engine in self._holders:
+            return {self._holders[engine][1].device}
         return {device for device, _ in self.running[engine].placement.shares}
 
     @property

@@ -1,0 +1,55 @@
+"""Runs a command in a process group of its own and ends the whole group when its caller dies, by whatever signal.
+
+`python -m partage.worker.guard CALLER_PID FD -- COMMAND ARGUMENT ...` writes the command's process id to FD and leaves with
+its status. The kernel tells only us of the caller's death (PR_SET_PDEATHSIG), not what the command has started itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+from partage.worker.tether import PR_SET_PDEATHSIG, tie_to
+
+_CANNOT_RUN = 127
+
+
+def main(arguments: list[str]) -> int:
+    caller_pid, fd, _, *command = arguments
+    us = os.getpid()
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)  # of the terminal: they are meant for the command
+
+    def prepare() -> None:
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU):
+            signal.signal(number, signal.SIG_DFL)
+        tie_to(us)  # if we are killed ourselves
+
+    try:
+        child = subprocess.Popen(command, process_group=0, preexec_fn=prepare)  # noqa: S603, PLW1509 (theirs; no threads here)
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.stderr.write(f"partage: cannot run {command[0]}: {error}\n")
+        return _CANNOT_RUN
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(caller_pid):
+        end(signal.SIGTERM, None)
+    os.write(int(fd), f"{child.pid}\n".encode())
+    os.close(int(fd))
+    status = child.wait()
+    end(signal.SIGTERM, None)  # what it left running would hold memory that is nobody's lease
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
