@@ -29,7 +29,7 @@ class LeasesPort(Protocol):
         """Raises InvalidRequest, CannotFit, QueueFull, ShuttingDown."""
         ...
 
-    def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] = ()) -> None:
+    def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] | None = None) -> None:
         """Raises NotFound."""
         ...
 
@@ -52,7 +52,8 @@ class LeaseOrder(msgspec.Struct, kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, kw_only=True):
-    pids: tuple[Pid, ...] = ()
+    pids: tuple[Pid, ...] | None = None
+    """None: as before. Empty: nothing uses it any more."""
 
 
 ORDER = msgspec.json.Decoder(LeaseOrder)
@@ -74,7 +75,7 @@ class LeasesApi:
 
     async def heartbeat(self, exchange: Exchange) -> None:
         beat = decode(HEARTBEAT, await exchange.read_body() or b"{}")
-        pids = beat.pids if _is_local(exchange.address) else ()
+        pids = beat.pids if _is_local(exchange.address) else None
         self._leases.heartbeat(exchange.path_parameter("lease"), exchange.client, pids)
         await exchange.answer_json({"status": "ok"})
 

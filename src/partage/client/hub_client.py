@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -246,7 +246,7 @@ class HubClient:
         )
 
     async def leases(self) -> list[JsonObject]:
-        return (await self._call("GET", "/admin/leases", None, dict[str, list[JsonObject]]))["leases"]
+        return (await self._call("GET", "/admin/leases", None, dict[str, list[dict[str, Any]]]))["leases"]
 
     async def end_lease(self, lease: str) -> None:
         """Somebody else's, too. Raises NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -89,6 +90,9 @@ async def holding(
                 finally:
                     for task in companions:
                         task.cancel()
+                lease.pids = ()  # this process lives on, but it has let go: nothing need be waited for
+                with contextlib.suppress(PartageError):
+                    await lease.beat()
         except BaseExceptionGroup as group:
             ended = group.subgroup(LeaseLost)
             raise (_first(group) if ended is None else _first(ended)) from None

@@ -81,13 +81,13 @@ class Leases:
         finally:
             self._let_go(lease)
 
-    def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] = ()) -> None:
+    def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] | None = None) -> None:
         """Raises NotFound where it has ended, or is another client's."""
         lease = self.open.get(id_)
         if lease is None or lease.client.name != client.name or lease.ended:
             raise NotFound(f"there is no lease '{id_}' any more")
         lease.heard_s = self._clock.now_s()
-        if pids:
+        if pids is not None:
             lease.pids = pids
 
     def end(self, id_: RequestId, reason: str) -> None:

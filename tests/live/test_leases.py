@@ -1,0 +1,155 @@
+"""Leases as their users have them: `partage run` beside a hub with real engines, and the client's context manager."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from hub_process import MIB, HubProcess, running_hub
+
+from partage.client.hub_client import HubClient
+
+pytestmark = pytest.mark.live
+
+EMBED = "all-minilm:22m"
+BUDGET = 512 * MIB
+
+
+@pytest.fixture(scope="module")
+def hub(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[HubProcess]:
+    config = f"devices: [{{host: true, memory: {BUDGET}}}]\nleases: {{over_limit: warn}}\n"
+    with running_hub(tmp_path_factory.mktemp("hub"), model_home, config=config) as running:
+        yield running
+
+
+def partage_run(hub: HubProcess, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "partage", "run", "--url", hub.url, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 15) -> float:
+    """Seconds until it held."""
+    begun_s = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun_s < within_s
+        time.sleep(0.02)
+    return time.monotonic() - begun_s
+
+
+def free_bytes(hub: HubProcess) -> int:
+    return int(str(hub.status()["devices"][0]["free_bytes"]))
+
+
+def leases(hub: HubProcess) -> dict[str, dict[str, object]]:
+    return {str(one["name"]): one for one in hub.status()["leases"]}
+
+
+def test_a_program_gets_its_environment_and_leaves_with_its_status(hub: HubProcess):
+    run = partage_run(hub, "--memory", "50MiB", "--", "sh", "-c", "echo $PARTAGE_LEASE [$CUDA_VISIBLE_DEVICES]; exit 7")
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == 7
+    assert said.startswith("sh-")
+    assert "[]" in said
+    assert not leases(hub)
+
+
+def test_a_lease_makes_an_idle_model_leave_and_the_model_comes_back_afterwards(hub: HubProcess):
+    httpx.post(f"{hub.url}/api/embed", json={"model": EMBED, "input": "one"}, timeout=60).raise_for_status()
+    assert [one["model"] for one in hub.status()["residents"]] == [EMBED]
+    run = partage_run(hub, "--memory", "450MiB", "--json", "--", "sleep", "1")
+    _, said = run.communicate(timeout=60)
+    states = [json.loads(line)["state"] for line in said.splitlines() if line.startswith("{")]
+    assert (states[0], states[-1]) == ("waiting", "granted")
+    assert run.returncode == 0
+    answer = httpx.post(f"{hub.url}/api/embed", json={"model": EMBED, "input": "one"}, timeout=60)
+    assert answer.status_code == 200
+
+
+def test_two_leases_queue_and_the_second_says_where_it_stands(hub: HubProcess):
+    first = partage_run(hub, "--memory", "400MiB", "--name", "first", "--", "sleep", "100")
+    eventually(lambda: leases(hub).get("first", {}).get("state") == "held")
+    second = partage_run(hub, "--memory", "400MiB", "--name", "second", "--", "sleep", "100")
+    eventually(lambda: leases(hub).get("second", {}).get("position") == 1)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=10)
+    assert first.returncode == 128 + signal.SIGTERM
+    eventually(lambda: leases(hub).get("second", {}).get("state") == "held", within_s=5)
+    httpx.delete(f"{hub.url}/admin/leases/{leases(hub)['second']['id']}").raise_for_status()
+    _, said = second.communicate(timeout=15)
+    assert "waiting at place 1" in said
+    assert "the hub ended the lease" in said
+    assert second.returncode == 1
+
+
+def test_a_holder_that_is_killed_gives_the_memory_back_and_leaves_no_process(hub: HubProcess):
+    eventually(lambda: not leases(hub))
+    run = partage_run(hub, "--memory", "300MiB", "--name", "killed", "--", "sh", "-c", "sleep 1000 & sleep 1001")
+    eventually(lambda: bool(leases(hub).get("killed", {}).get("pids")))
+    (pid,) = leases(hub)["killed"]["pids"]  # type: ignore[misc]
+    eventually(lambda: len(psutil.Process(pid).children()) == 1)  # sh becomes its last command
+    processes = [psutil.Process(pid), *psutil.Process(pid).children()]
+    os.kill(run.pid, signal.SIGKILL)
+    took_s = eventually(lambda: not leases(hub) and free_bytes(hub) == BUDGET - _models_bytes(hub), within_s=10)
+    assert took_s < 5
+    eventually(lambda: not any(one.is_running() and one.status() != "zombie" for one in processes))
+    run.communicate()
+
+
+def test_interrupting_a_run_that_waits_leaves_the_queue(hub: HubProcess):
+    first = partage_run(hub, "--memory", "400MiB", "--name", "first", "--", "sleep", "100")
+    eventually(lambda: leases(hub).get("first", {}).get("state") == "held")
+    second = partage_run(hub, "--memory", "400MiB", "--name", "second", "--", "touch", "/nowhere")
+    eventually(lambda: "second" in leases(hub))
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=10)
+    assert second.returncode == 130
+    eventually(lambda: "second" not in leases(hub))
+    first.terminate()
+    first.communicate(timeout=10)
+
+
+def test_a_program_that_takes_more_than_its_lease_is_told_and_counted(hub: HubProcess):
+    eventually(lambda: not leases(hub))
+    code = "import time; block = b'x' * (150 << 20); time.sleep(100)"
+    run = partage_run(hub, "--memory", "50MiB", "--name", "greedy", "--", sys.executable, "-c", code)
+    eventually(lambda: int(str(leases(hub).get("greedy", {}).get("bytes", 0))) > 150 * MIB)
+    run.terminate()
+    _, said = run.communicate(timeout=10)
+    assert "warned: it uses" in said
+
+
+async def test_a_program_holds_a_lease_as_a_context_and_gives_it_back(hub: HubProcess):
+    async with HubClient(hub.url) as client:
+        async with client.lease("100MiB", name="mine", class_="batch") as lease:
+            assert lease.device == "host"
+            assert not lease.paused.is_set()
+            (one,) = [one for one in await client.leases() if one["name"] == "mine"]
+            assert (one["class"], one["state"]) == ("batch", "held")
+        took_s = await asyncio.to_thread(eventually, lambda: free_bytes(hub) == BUDGET - _models_bytes(hub))
+        assert took_s < 3, "it need not wait for the end of its process"
+
+
+def test_without_a_hub_the_error_says_what_to_do():
+    done = subprocess.run(
+        [sys.executable, "-m", "partage", "run", "--url", "http://127.0.0.1:9", "--memory", "1MiB", "--", "true"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no hub answers" in done.stderr
+
+
+def _models_bytes(hub: HubProcess) -> int:
+    return sum(int(str(one["ledger_bytes"])) for one in hub.status()["residents"])

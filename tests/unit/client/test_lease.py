@@ -1,0 +1,94 @@
+"""Holding a lease: waiting, the grant, pauses, the end by the hub, and the end of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from partage.client.lease import News, holding
+from partage.domain import JsonObject
+from partage.errors import EngineCrashed, LeaseLost, QueueFull
+
+GRANTED: JsonObject = {"state": "granted", "lease": "x-1", "device": "host", "bytes": 5, "environment": {"A": "b"}}
+
+
+class Hub:
+    """Says what a test puts in; knows whether the stream is open and who beat."""
+
+    def __init__(self, *said: JsonObject | Exception | None) -> None:
+        self.lines: asyncio.Queue[JsonObject | Exception | None] = asyncio.Queue()
+        for one in said:
+            self.lines.put_nowait(one)
+        self.open = False
+        self.beats: list[tuple[str, tuple[int, ...]]] = []
+        self.news: list[str] = []
+
+    async def stream(self, order: JsonObject) -> AsyncGenerator[bytes]:
+        self.open = True
+        try:
+            while (one := await self.lines.get()) is not None:
+                if isinstance(one, Exception):
+                    raise one
+                yield json.dumps(one).encode()
+        finally:
+            self.open = False
+
+    async def beat(self, lease: str, pids: tuple[int, ...]) -> None:
+        self.beats.append((lease, pids))
+
+    def hear(self, news: News) -> None:
+        self.news.append(news.state)
+
+
+async def test_the_body_runs_once_the_lease_is_granted_and_leaving_it_gives_it_back():
+    hub = Hub({"state": "waiting", "position": 2}, GRANTED)
+    async with holding({}, hub.stream, hub.beat, hub.hear) as lease:
+        assert (lease.id, lease.device, lease.bytes_, lease.environment) == ("x-1", "host", 5, {"A": "b"})
+        assert hub.open
+        await asyncio.sleep(0)
+    assert not hub.open
+    assert hub.news == ["waiting", "granted"]
+    assert hub.beats[-1] == ("x-1", ()), "nothing need be waited for"
+
+
+async def test_a_pause_is_an_event_that_can_be_waited_out():
+    hub = Hub(GRANTED, {"state": "paused", "reason": "people"})
+    async with holding({}, hub.stream, hub.beat, hub.hear) as lease:
+        await lease.paused.wait()
+        hub.lines.put_nowait({"state": "resumed"})
+        await lease.wait_resumed()
+        assert not lease.paused.is_set()
+
+
+async def test_a_lease_that_is_ended_interrupts_the_body():
+    hub = Hub(GRANTED, {"state": "ended", "reason": "enough"})
+    with pytest.raises(LeaseLost, match="enough"):
+        async with holding({}, hub.stream, hub.beat, hub.hear):
+            await asyncio.Event().wait()
+    assert not hub.open
+
+
+@pytest.mark.parametrize("end", [None, EngineCrashed("broken")])
+async def test_when_the_hub_goes_the_body_goes_on_and_is_not_paused(end: Exception | None):
+    hub = Hub(GRANTED, {"state": "paused"}, end)
+    async with holding({}, hub.stream, hub.beat, hub.hear) as lease:
+        await lease.paused.wait()
+        await lease.wait_resumed()
+    assert hub.news == ["granted", "paused", "orphaned"]
+
+
+async def test_a_refusal_comes_out_as_it_is():
+    hub = Hub({"state": "waiting"}, QueueFull("it has waited 5 s"))
+    with pytest.raises(QueueFull, match="waited"):
+        async with holding({}, hub.stream, hub.beat, hub.hear):
+            raise AssertionError
+
+
+async def test_an_error_of_the_body_comes_out_as_it_is():
+    hub = Hub(GRANTED)
+    with pytest.raises(ValueError, match="mine"):
+        async with holding({}, hub.stream, hub.beat, hub.hear):
+            raise ValueError("mine")
