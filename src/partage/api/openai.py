@@ -26,7 +26,7 @@ from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logpro
 from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, Model, Work
+from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, JsonValue, Model, Work
 from partage.errors import InvalidRequest, Unsupported
 
 _chat = msgspec.json.Decoder(ChatIn)
@@ -123,7 +123,8 @@ class OpenAIApi:
         await exchange.answer(embeddings(answer, asked.model, as_base64=asked.encoding_format == "base64"))
 
     async def models(self, exchange: Exchange) -> None:
-        await exchange.answer_json({"object": "list", "data": [_model(model) for model in self._hub.models()]})
+        models: list[JsonValue] = [_model(model) for model in self._hub.models()]
+        await exchange.answer_json({"object": "list", "data": models, "has_more": False})
 
     async def model(self, exchange: Exchange) -> None:
         await exchange.answer_json(_model(self._hub.model(exchange.path_parameter("model"))))
@@ -144,8 +145,10 @@ def _embed_work(asked: EmbeddingsIn, model: Model) -> EmbedWork:
 
 
 def _model(model: Model) -> JsonObject:
+    """In OpenAI's words and in Anthropic's: their clients ask the same path."""
     created = int(datetime.fromisoformat(model.modified_at).timestamp()) if model.modified_at else 0
-    return {"id": model.name, "object": "model", "created": created, "owned_by": "library"}
+    openai: JsonObject = {"id": model.name, "object": "model", "created": created, "owned_by": "library"}
+    return openai | {"type": "model", "display_name": model.name, "created_at": model.modified_at}
 
 
 def _think(effort: str | None) -> bool | str | None:

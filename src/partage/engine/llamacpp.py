@@ -20,6 +20,7 @@ from partage.clock import Clock, SystemClock
 from partage.domain import DeviceId, Output, Work
 from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
+from partage.engine.ending import OUT_OF_MEMORY, in_words, oom_kills
 from partage.engine.launch import arguments, batch_tokens, environment, parameters
 from partage.engine.log import buffer_bytes
 from partage.engine.process import Child, spawn
@@ -45,6 +46,7 @@ class LlamaCpp:
         self._child: Child | None = None
         self._connection: Connection | None = None
         self._upstream: Upstream | None = None
+        self._oom_kills = oom_kills()
         self._settled = asyncio.Event()
         """There is a child by now, or there never will be one."""
         self._open = contextlib.AsyncExitStack()
@@ -138,7 +140,10 @@ class LlamaCpp:
             return EngineExit(returncode=None, asked_for=self._asked_to_stop)
         returncode = await self._child.wait_gone()
         await self._open.aclose()
-        return EngineExit(returncode=returncode, asked_for=self._asked_to_stop, log_tail=self._child.log.tail())
+        tail = self._child.log.tail()
+        if returncode == -signal.SIGKILL and self._killed_for_memory():
+            tail = (*tail, OUT_OF_MEMORY)  # what the hub logs of an end that nobody asked for
+        return EngineExit(returncode=returncode, asked_for=self._asked_to_stop, log_tail=tail)
 
     # ---- the child ----
 
@@ -164,8 +169,9 @@ class LlamaCpp:
         if self._child is None:
             return EngineStartFailed(f"{name} could not be started: {error}")
         log = self._child.log
-        message = f"{name} did not start: {log.reason()}" + indented(log.complaints())
         killed = self._child.returncode == -signal.SIGKILL  # not by us: most likely by the kernel, for memory
+        reason = OUT_OF_MEMORY if killed and self._killed_for_memory() else log.reason()
+        message = f"{name} did not start: {reason}" + indented(log.complaints())
         return EngineOutOfMemory(message) if log.out_of_memory or killed else EngineStartFailed(message)
 
     async def _last_words(self, what: str) -> str:
@@ -175,8 +181,12 @@ class LlamaCpp:
                 returncode = await self._child.wait_gone()
         except TimeoutError:
             return f"{self._spec.id}: {what}"
-        how = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
+        how = in_words(returncode, killed_for_memory=self._killed_for_memory())
         return f"{self._spec.id}: {what} ({how})" + indented(self._child.log.complaints())
+
+    def _killed_for_memory(self) -> bool:
+        """The kernel has killed somebody since we began, and we did not ask for this end."""
+        return oom_kills() > self._oom_kills and not self._asked_to_stop
 
     def _measured_bytes(self, child: Child) -> tuple[tuple[DeviceId, int], ...]:
         """Weigh it, per device of the spec.

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from partage.api.fake_hub import FakeHub, Serve
+from partage.api.fake_hub import FakeHub, Serve, fake_model
 from partage.domain import (
     ChatWork,
     CompletionWork,
@@ -239,6 +239,7 @@ async def test_embeddings_as_floats_and_as_base64(http: httpx.AsyncClient, hub: 
 
 async def test_models_are_listed_and_found(http: httpx.AsyncClient):
     chatty = {"id": "chatty:latest", "object": "model", "created": 1795428000, "owned_by": "library"}
+    chatty |= {"type": "model", "display_name": "chatty:latest", "created_at": fake_model("chatty").modified_at}
     listed = (await http.get("/v1/models")).json()
     assert (listed["object"], listed["data"][0]) == ("list", chatty)
     assert (await http.get("/v1/models/chatty")).json() == chatty
