@@ -41,8 +41,6 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     engines: int
     ledger_bytes: int
-    threads: int
-    """Of the host's cores, in use as the policy counts."""
     loading: int
 
 
@@ -104,8 +102,10 @@ def _phase(hub: Hub, name: EngineId, resident: Resident) -> Phase:
     if resident.loaded is None:
         return "loading"
     known = hub.scheduler.state.residents.get(name)
-    if known is None or known.phase == "stopping":
-        return "stopping"
+    if known is None or known.leaves:
+        return "parked" if resident.parked else "stopping"
+    if known.paused:
+        return "paused"
     tickets = [ticket for request in known.serving if (ticket := hub._tickets.get(request)) is not None]  # noqa: SLF001
     if not tickets:
         return "idle"
@@ -128,6 +128,5 @@ def _held(hub: Hub) -> Held:
         + sum(len(one.serving) for one in state.residents.values()),
         engines=len(hub.residents.running),
         ledger_bytes=sum(view.residents_bytes + view.loading_bytes for view in ledgers),
-        threads=state.threads_used,
         loading=sum(state.loading.values()),
     )

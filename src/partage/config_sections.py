@@ -85,6 +85,7 @@ class HubConfig(
         "context_tokens": "context",
         "load_timeout_s": "load_timeout",
         "prompt_cache_bytes": "prompt_cache",
+        "park_budget_bytes": "park_budget",
         "max_body_bytes": "max_body",
         "journal_bytes": "journal",
     },
@@ -101,6 +102,8 @@ class HubConfig(
     load_timeout_s: float = 300.0
     prompt_cache_bytes: int = 0
     """RAM that llama.cpp may use per engine to remember prompts; its own default is 8 GiB, uncounted."""
+    park_budget_bytes: int | None = None
+    """RAM that idle engines may be parked in when their GPU is wanted by others; None: a fifth of it, where a GPU can."""
     max_body_bytes: int = 100 << 20
     origins: tuple[str, ...] = ()
     """Web origins let in besides the local ones; `*` matches any text."""

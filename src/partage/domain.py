@@ -155,6 +155,8 @@ class Device:
     """What the driver takes for one process that computes there (context, kernels). None: not measured yet."""
     contended: bool = False
     """Engines that compute here at the same time slow each other down, so they take turns (policy/turns.py)."""
+    parks: bool = False
+    """The driver can move a process's memory there to RAM and back."""
 
     @property
     def budget_bytes(self) -> int:

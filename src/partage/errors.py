@@ -20,6 +20,7 @@ PartageError
 ├── EngineError                our side, or the model server's
 │   ├── EngineStartFailed                                                                        503
 │   ├── EngineOutOfMemory        (a start failure that the ledger learns from)                   503
+│   ├── ParkFailed               its memory stays where it is, and it is stopped instead
 │   ├── EngineTimedOut                                                                           504
 │   └── EngineCrashed                                                                            502
 ├── DocumentError
@@ -148,6 +149,10 @@ class EngineStartFailed(EngineError):
 
 class EngineOutOfMemory(EngineStartFailed):
     """The model server ran out of memory while loading."""
+
+
+class ParkFailed(EngineError):
+    """The model server's memory could not be moved."""
 
 
 class EngineTimedOut(EngineError):

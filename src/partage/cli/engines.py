@@ -42,7 +42,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
         table.add_row(
             str(one["model"]) + (" (pinned)" if one["pinned"] else ""),
             str(one["state"]),
-            ", ".join(cast("list[str]", one["devices"])) or "adopted",
+            ", ".join(cast("list[str]", one["devices"])) or ("RAM" if one["state"] == "parked" else "adopted"),
             _size(one["ledger_bytes"]),
             _size(one["estimated_bytes"]),
             _size(one["measured_bytes"]),

@@ -11,7 +11,15 @@ from partage.domain import JsonObject
 from partage.quantities import format_bytes
 
 PARTS = (("weights", "weights"), ("kv", "KV cache"), ("compute", "compute"), ("overhead", "process"))
-STATES = {"ready": "ready", "loading": "loading", "draining": "leaving soon", "stopping": "leaving", "paused": "paused"}
+STATES = {
+    "ready": "ready",
+    "loading": "loading",
+    "draining": "leaving soon",
+    "stopping": "leaving",
+    "paused": "paused",
+    "parking": "on its way to RAM",
+    "parked": "in RAM",
+}
 
 
 def memory_map(status: Status, shades: Shades, gpus: Mapping[str, Gpu] | None = None) -> list[JsonObject]:

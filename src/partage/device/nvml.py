@@ -86,6 +86,12 @@ def read_gpus() -> list[GpuReading]:
         return list(nvml.read().gpus)
 
 
+def driver_version() -> str | None:
+    """As the driver counts itself, "580.65.06"; None without one."""
+    with contextlib.closing(Nvml()) as nvml:
+        return nvml.read().driver_version
+
+
 def gpu_device(reading: GpuReading, *, memory_bytes: int | None = None, reserve_bytes: int | None = None) -> Device:
     return Device(
         id=reading.uuid,

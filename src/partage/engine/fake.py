@@ -91,6 +91,7 @@ class Behaviour:
     vector_width: int = 4
     context_tokens: int = 4096
     slots: int = 1
+    pid: int | None = None
     measured_bytes: tuple[tuple[DeviceId, int], ...] = ()
 
 
@@ -127,6 +128,7 @@ class FakeEngine:
             measured_bytes=self.behaviour.measured_bytes,
             context_tokens=self.behaviour.context_tokens,
             slots=self.behaviour.slots,
+            pid=self.behaviour.pid,
         )
 
     async def stream(self, work: Work) -> AsyncGenerator[Output, None]:

@@ -148,7 +148,7 @@ class Desk:
         """For people and programs that want to see all of it: GET /admin/status."""
         hub = self._hub
         ledger = {view.device: view for view in hub.scheduler.ledger_view()}
-        now_s = hub.clock.now_s()
+        now_s, tier = hub.clock.now_s(), hub.scheduler.tier_view()
         return {
             "now_s": now_s,
             "devices": [
@@ -168,6 +168,7 @@ class Desk:
             ],
             "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
             "leases": [*hub.leases.to_json()],
+            "parked": {"budget_bytes": tier.budget_bytes, "held_bytes": tier.held_bytes},
             "clients": [*self._clients()],
             "stays": [*hub.stays.to_json(now_s)],
             "queue": [
@@ -203,6 +204,7 @@ class Desk:
             "state": _state(view),
             "pid": loaded.pid if loaded else None,
             "devices": [device for device, _ in view.bytes_],
+            "parked_bytes": view.parked_bytes,
             "ledger_bytes": sum(size for _, size in view.bytes_),
             "estimated_bytes": view.placement.total_bytes,
             "measured_bytes": sum(measured.values()) if measured else None,
@@ -221,7 +223,7 @@ class Desk:
 
 
 def _memory(view: EngineView) -> list[JsonObject]:
-    """What it holds on each device, and the estimate it was placed by, in parts."""
+    """What it holds on each device, and the estimate it was placed by, in parts; nothing while it is parked."""
     held = dict(view.bytes_)
     return [
         {
@@ -233,6 +235,7 @@ def _memory(view: EngineView) -> list[JsonObject]:
             "overhead_bytes": share.overhead_bytes,
         }
         for device, share in view.placement.shares
+        if device in held
     ]
 
 
@@ -246,3 +249,5 @@ def _state(view: EngineView) -> ResidentState:
             return "draining" if view.gated else "ready"
         case "stopping":
             return "stopping"
+        case "parking" | "parked":
+            return view.phase

@@ -42,7 +42,7 @@ from partage.hub.clients import Clients
 from partage.hub.demand import demand_of
 from partage.hub.leases import Leases, OverLimit
 from partage.hub.relay import Answer
-from partage.hub.residents import MakeEngine, Residents
+from partage.hub.residents import Checkpoint, MakeEngine, Residents
 from partage.hub.stats import Stats
 from partage.hub.stays import Stays
 from partage.hub.ticket import Ticket
@@ -50,6 +50,7 @@ from partage.hub.views import QueuePosition
 from partage.policy.actions import (
     Action,
     GrantLease,
+    ParkEngine,
     PauseEngine,
     PauseReason,
     Refuse,
@@ -57,6 +58,7 @@ from partage.policy.actions import (
     Serve,
     StartEngine,
     StopEngine,
+    UnparkEngine,
     WakeAt,
 )
 from partage.policy.events import (
@@ -129,6 +131,7 @@ class Hub:
         journal: Journal | None = None,
         observers: Sequence[Observer] = (),
         over_limit: OverLimit = "warn",
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.library = library
@@ -139,6 +142,7 @@ class Hub:
         self.stays = Stays()
         self.clock = clock
         self._make_engine = make_engine
+        self._checkpoint = checkpoint
         self._journal = journal
         self._observers: list[Observer] = [self.stats, self.stays, *observers]
         self._tickets: dict[RequestId, Ticket] = {}
@@ -157,7 +161,7 @@ class Hub:
     async def running(self) -> AsyncGenerator[Hub]:
         """Serve while inside; on the way out refuse those waiting and stop every engine."""
         async with asyncio.TaskGroup() as tasks:
-            self._residents = Residents(self._make_engine, self.post, self.clock, tasks)
+            self._residents = Residents(self._make_engine, self.post, self.clock, tasks, checkpoint=self._checkpoint)
             for device in self.devices:
                 self.post(DeviceSeen(device))
             try:
@@ -273,7 +277,7 @@ class Hub:
                 log.exception("%s sees nothing from now on", type(one).__name__)
                 self._observers.remove(one)
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - one branch per kind of action
         match action:
             case Serve(request=request, engine=engine):
                 self._serve(request, engine)
@@ -298,6 +302,12 @@ class Hub:
             case ResumeEngine(engine=engine):
                 if not self.leases.resume(engine):
                     self.residents.resume(engine)
+            case ParkEngine(engine=engine):
+                log.info("parking %s", engine)
+                self.residents.park(engine)
+            case UnparkEngine(engine=engine):
+                log.info("bringing %s back", engine)
+                self.residents.unpark(engine)
             case _:
                 assert_never(action)
 

@@ -6,19 +6,40 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from partage.clock import Clock
 from partage.device.host import HOST
 from partage.domain import DeviceId, EngineId, Model, Placement
 from partage.engine.base import Engine, Loaded
-from partage.errors import EngineOutOfMemory, EngineStartFailed, PartageError
+from partage.errors import EngineOutOfMemory, EngineStartFailed, ParkFailed, PartageError
 from partage.hub.ticket import Grant
 from partage.policy.actions import StartEngine
-from partage.policy.events import EngineFailed, EngineGone, EngineReady, Event
+from partage.policy.events import (
+    EngineFailed,
+    EngineGone,
+    EngineParked,
+    EngineParkFailed,
+    EngineReady,
+    EngineUnparked,
+    Event,
+)
 
 log = logging.getLogger(__name__)
 
 MakeEngine = Callable[[EngineId, Model, Placement], Engine]
+
+
+class Checkpoint(Protocol):
+    """Moves what a process holds on its devices to RAM and back; device/checkpoint.py. Both block, for seconds."""
+
+    def park(self, pid: int) -> None:
+        """Raises ParkFailed; the process goes on as before."""
+        ...
+
+    def unpark(self, pid: int) -> None:
+        """Raises ParkFailed; the process can only be ended."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,6 +51,8 @@ class Resident:
     ready_s: float | None = None
     loaded: Loaded | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    parked: bool = False
+    """Its process is frozen, and cannot end politely."""
 
 
 class Residents:
@@ -41,12 +64,14 @@ class Residents:
         tasks: asyncio.TaskGroup,
         *,
         stop_grace_s: float = 5.0,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self._make_engine = make_engine
         self._post = post
         self._clock = clock
         self._tasks = tasks
         self._stop_grace_s = stop_grace_s
+        self._checkpoint = checkpoint
         self.running: dict[EngineId, Resident] = {}
 
     def start(self, order: StartEngine, model: Model) -> None:
@@ -55,7 +80,50 @@ class Residents:
     def stop(self, engine: EngineId) -> None:
         resident = self.running.get(engine)
         if resident is not None:
-            self._tasks.create_task(resident.engine.stop(self._stop_grace_s), name=f"stop {engine}")
+            grace_s = 0.0 if resident.parked else self._stop_grace_s
+            self._tasks.create_task(resident.engine.stop(grace_s), name=f"stop {engine}")
+
+    def park(self, engine: EngineId) -> None:
+        self._tasks.create_task(self._park(engine), name=f"park {engine}")
+
+    def unpark(self, engine: EngineId) -> None:
+        self._tasks.create_task(self._unpark(engine), name=f"unpark {engine}")
+
+    async def _park(self, engine: EngineId) -> None:
+        resident, began_s = self.running.get(engine), self._clock.now_s()
+        try:
+            if resident is None:
+                return  # it has ended since; the policy knows
+            resident.parked = True
+            await self._copy(resident, "park")
+        except ParkFailed as error:
+            log.warning("%s could not be parked: %s", engine, error.message)
+            if resident is not None:
+                resident.parked = False
+            self._post(EngineParkFailed(engine=engine, reason=error.message))
+        else:
+            self._post(EngineParked(engine=engine, park_s=self._clock.now_s() - began_s))
+
+    async def _unpark(self, engine: EngineId) -> None:
+        resident, began_s = self.running.get(engine), self._clock.now_s()
+        if resident is None:
+            return
+        try:
+            await self._copy(resident, "unpark")
+        except ParkFailed as error:
+            log.warning("%s could not be brought back, and is ended: %s", engine, error.message)
+            await resident.engine.stop(0.0)  # its end tells the policy that the memory is free
+        else:
+            resident.parked = False
+            resident.started_s, resident.ready_s = began_s, self._clock.now_s()
+            self._post(EngineUnparked(engine=engine, unpark_s=resident.ready_s - began_s))
+
+    async def _copy(self, resident: Resident, way: Literal["park", "unpark"]) -> None:
+        """Raises ParkFailed."""
+        pid = resident.loaded.pid if resident.loaded is not None else None
+        if self._checkpoint is None or pid is None:
+            raise ParkFailed("there is nothing here that can")
+        await asyncio.to_thread(self._checkpoint.park if way == "park" else self._checkpoint.unpark, pid)
 
     def pause(self, engine: EngineId) -> None:
         if engine in self.running:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from partage.domain import Model
 
-ResidentState: TypeAlias = Literal["loading", "ready", "draining", "stopping", "paused"]
+ResidentState: TypeAlias = Literal["loading", "ready", "draining", "stopping", "paused", "parking", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

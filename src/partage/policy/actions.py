@@ -37,6 +37,21 @@ class StopEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkEngine:
+    """Move its device memory to RAM; only ever of an engine that serves nobody."""
+
+    engine: EngineId
+    bytes_: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnparkEngine:
+    """Move it back to where it was: its device has room."""
+
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantLease:
     """The memory is the lease's until LeaseEnded. `engine` is what orders to pause and resume its holder call it."""
 
@@ -76,4 +91,15 @@ class WakeAt:
     at_s: float
 
 
-Action: TypeAlias = Serve | StartEngine | StopEngine | GrantLease | PauseEngine | ResumeEngine | Refuse | WakeAt
+Action: TypeAlias = (
+    Serve
+    | StartEngine
+    | StopEngine
+    | ParkEngine
+    | UnparkEngine
+    | GrantLease
+    | PauseEngine
+    | ResumeEngine
+    | Refuse
+    | WakeAt
+)

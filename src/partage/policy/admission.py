@@ -64,7 +64,7 @@ def _note_arrival(state: State, model: ModelState, waiting: Waiting) -> None:
 
 def _fits_engine(model: ModelState, demand: Demand) -> bool:
     resident = model.resident
-    return resident is not None and resident.phase != "stopping" and resident.context_tokens >= demand.context_tokens
+    return resident is not None and not resident.leaves and resident.context_tokens >= demand.context_tokens
 
 
 def could_fit(state: State, model: ModelState, demand: Demand) -> bool:
@@ -143,7 +143,7 @@ def predicted_wait_s(state: State, model: ModelState, class_: Class, work_ahead_
     load_s = model.profile.load_s
     slots = model.profile.placements[0].settings.slots if model.profile.placements else 1
     absent_s = 0.0
-    if resident is None or resident.phase == "stopping":
+    if resident is None or resident.leaves:
         free = any(not state.ledger.missing(placement) for placement in model.profile.placements)
         absent_s = load_s if free else load_s + quantum_s(state, load_s)
         if state.leases:

@@ -184,6 +184,30 @@ class EngineGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParked:
+    """Its device memory is free, and as much RAM is taken."""
+
+    engine: EngineId
+    park_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParkFailed:
+    """It is where it was, and can do no more than be stopped."""
+
+    engine: EngineId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUnparked:
+    """It can serve again. One that cannot be brought back ends: EngineGone."""
+
+    engine: EngineId
+    unpark_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnloadAsked:
     """Someone asked that the model leaves (keep_alive 0, `partage unload`): stop once idle."""
 
@@ -216,6 +240,9 @@ Event: TypeAlias = (
     | EngineGone
     | LeaseAsked
     | LeaseEnded
+    | EngineParked
+    | EngineParkFailed
+    | EngineUnparked
     | UnloadAsked
     | PinChanged
     | TimePassed

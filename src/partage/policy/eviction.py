@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId
+from partage.policy import parking
 from partage.policy.queues import Group
 from partage.policy.state import Resident, State
 
@@ -96,7 +97,7 @@ def _weighed(state: State, resident: Resident) -> Victim:
             claims += entitled
             count += group.count
     again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
-    lost_s = model.profile.load_s * (again + backlog)
+    lost_s = parking.return_s(state, resident) * (again + backlog)
     if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
         lost_s += _PREFERRED  # a pin that was not granted is still a wish
     served_part = served / max(1, len(resident.serving))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from partage.policy import parking
 from partage.policy.admission import predicted_wait_s
 from partage.policy.state import ModelState, State
-from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView
+from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView, TierView
 
 
 def queue(state: State) -> tuple[QueuedView, ...]:
@@ -68,7 +69,8 @@ def residents(state: State) -> tuple[ResidentView, ...]:
             model=resident.model.name,
             phase=resident.phase,
             placement=resident.placement,
-            bytes_=tuple(resident.bytes_.items()),
+            bytes_=tuple(resident.bytes_.items()) if resident.engine in state.residents else (),
+            parked_bytes=resident.parked_bytes,
             serving=len(resident.serving),
             slots=resident.slots,
             gated=resident.gated,
@@ -77,7 +79,7 @@ def residents(state: State) -> tuple[ResidentView, ...]:
             last_used_s=resident.last_used_s,
             expires_at_s=state.expires_at_s(resident),
         )
-        for resident in state.residents.values()
+        for resident in (*state.residents.values(), *state.parked.values())
         if resident.model.lease is None
     )
 
@@ -108,6 +110,10 @@ def _lease_of(state: State, model: ModelState, position: int | None = None) -> L
         position=position,
         predicted_wait_s=None if resident else predicted_wait_s(state, model, lease.class_, 0.0),
     )
+
+
+def tier(state: State) -> TierView:
+    return TierView(budget_bytes=state.settings.park_budget_bytes, held_bytes=parking.held_bytes(state))
 
 
 def clients(state: State) -> tuple[ClientView, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from partage.domain import DeviceId, Placement
-from partage.policy import leases
+from partage.policy import leases, parking
 from partage.policy.actions import StartEngine
 from partage.policy.eviction import remaining_s
 from partage.policy.serving import fill
@@ -32,7 +32,8 @@ def exchange(state: State, model: ModelState, placement: Placement, victims: lis
 
 def displace(state: State, victim: Resident, by: ModelState) -> None:
     state.displaced[victim.model.name] = victim.model
-    state.stop(victim, f"room for {by.name}")
+    if not parking.try_park(state, victim):
+        state.stop(victim, f"room for {by.name}")
 
 
 def carry_on_plans(state: State) -> None:
@@ -73,6 +74,24 @@ def go_on(state: State) -> None:
 
 
 def start(state: State, model: ModelState, placement: Placement, reason: str) -> None:
+    """Or bring it back from RAM, where it is parked in that placement."""
+    if model.lease is None:
+        state.pressure.loaded(state.now_s, parking.load_s(state, model, placement))
+        for device, _ in placement.shares:
+            state.loading[device] = state.loading.get(device, 0) + 1
+    parked = model.parked
+    if parked is not None and parked.placement == placement:
+        state.ledger.hold(parked.bytes_.items())
+        parking.unpark(state, parked)
+    else:
+        if parked is not None:
+            state.stop(parked, "its model is loaded elsewhere")
+        _start_anew(state, model, placement, reason)
+    state.displaced.pop(model.name, None)
+    state.place(model)
+
+
+def _start_anew(state: State, model: ModelState, placement: Placement, reason: str) -> None:
     state.starts += 1
     engine = f"{model.name}#{state.starts}"
     held: dict[DeviceId, int] = {}
@@ -83,14 +102,9 @@ def start(state: State, model: ModelState, placement: Placement, reason: str) ->
     state.ledger.hold(held.items())
     state.residents[engine] = resident
     model.resident = resident
-    state.displaced.pop(model.name, None)
-    state.place(model)
     if model.lease is not None:
         leases.grant(state, resident)
         return
-    for device, _ in placement.shares:
-        state.loading[device] = state.loading.get(device, 0) + 1
-    state.pressure.loaded(state.now_s, model.profile.load_s)
     state.out.append(StartEngine(engine=engine, model=model.name, placement=placement, reason=reason))
 
 
@@ -100,7 +114,7 @@ def _charge(state: State, model: ModelState) -> None:
     count = sum(line.timely_count + line.late_count for line in lines)
     for line in lines:
         part = (line.timely_count + line.late_count) / count
-        state.accounts.charge(line.account, model.profile.load_s * part, state.now_s)
+        state.accounts.charge(line.account, parking.load_s(state, model) * part, state.now_s)
 
 
 def link_busy(state: State, placement: Placement) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from partage.domain import DeviceId
-from partage.policy import events, turns
+from partage.policy import events, parking, turns
 from partage.policy.queues import Waiting
 from partage.policy.state import ModelState, Resident, State
 from partage.policy.swapping import start_if_free, suitable_placements
@@ -76,7 +76,16 @@ def refuse_outgrown(state: State, model: ModelState) -> None:
             state.refuse(waiting.demand, "cannot_fit", message)
 
 
+def unparked(state: State, event: events.EngineUnparked) -> Resident | None:
+    parking.unparked(state, event)
+    return ready(state, events.EngineReady(engine=event.engine, load_s=event.unpark_s))
+
+
 def gone(state: State, event: events.EngineGone) -> None:
+    parked = state.parked.pop(event.engine, None)
+    if parked is not None:
+        parking.forget(state, parked)
+        return
     resident = _forget(state, event.engine)
     if resident is None:
         return
@@ -107,6 +116,8 @@ def leave(state: State, model: ModelState | None) -> None:
     if model is None:
         return
     model.unloaded = True
+    if model.parked is not None:
+        state.stop(model.parked, "it was asked to leave")
     if model.resident is not None:
         model.resident.leaving = True
         leave_if_idle(state, model.resident)
@@ -121,7 +132,7 @@ def expire(state: State) -> None:
     """Stop what nobody used for its keep-alive."""
     while state.expiry and state.expiry[0][0] <= state.now_s:
         _, engine = heapq.heappop(state.expiry)
-        resident = state.residents.get(engine)
+        resident = state.residents.get(engine) or state.parked.get(engine)
         if resident is None:
             continue
         resident.in_expiry = False
@@ -154,6 +165,7 @@ def _forget(state: State, engine: str) -> Resident | None:
         for device in resident.bytes_:
             state.interactive_on[device] = state.interactive_on.get(device, 0) - resident.by_class[0]
     state.ledger.release(resident.bytes_.items())
+    parking.forget(state, resident)
     model = resident.model
     if model.resident is resident:
         model.resident = None

@@ -21,14 +21,14 @@ import heapq
 from typing import assert_never
 
 from partage.domain import Class
-from partage.policy import admission, events, leases, pictures, plans, residency, serving, swapping, turns
+from partage.policy import admission, events, leases, parking, pictures, plans, residency, serving, swapping, turns
 from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
 from partage.policy.queues import Waiting
 from partage.policy.settings import PolicySettings
 from partage.policy.state import ModelState, Resident, State
-from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView
+from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView, TierView
 
 
 class Scheduler:
@@ -78,6 +78,9 @@ class Scheduler:
     def leases_view(self) -> tuple[LeaseView, ...]:
         return pictures.leases(self.state)
 
+    def tier_view(self) -> TierView:
+        return pictures.tier(self.state)
+
     def clients_view(self) -> tuple[ClientView, ...]:
         return pictures.clients(self.state)
 
@@ -109,6 +112,18 @@ class Scheduler:
                 if resident is not None:
                     serving.fill(state, resident)
                     residency.leave_if_idle(state, resident)
+                self._room_changed = True
+            case events.EngineUnparked():
+                resident = residency.unparked(state, event)
+                if resident is not None:
+                    serving.fill(state, resident)
+                    residency.leave_if_idle(state, resident)
+                self._room_changed = True
+            case events.EngineParked():
+                parking.parked(state, event)
+                self._room_changed = True
+            case events.EngineParkFailed():
+                parking.failed(state, event)
                 self._room_changed = True
             case events.EngineMeasured():
                 residency.measured(state, event)
@@ -219,6 +234,8 @@ class Scheduler:
             if model.resident is not None:
                 residency.leave_if_idle(self.state, model.resident)
                 self.state.schedule_expiry(model.resident)
+            if model.parked is not None:
+                self.state.schedule_expiry(model.parked)
 
     def _progressed(self, request: str, tokens: int) -> None:
         """Answers longer than expected are charged as they grow."""

@@ -47,6 +47,9 @@ class PolicySettings:
     keep_alive_s: float = 300.0
     """How long an idle model stays when nobody says otherwise; negative: for ever. As OLLAMA_KEEP_ALIVE."""
 
+    park_budget_bytes: int = 0
+    """RAM that engines may be parked in; 0: none is."""
+
     # limits
     queue_limit: int = 512
     """Requests waiting in all; more are refused. As OLLAMA_MAX_QUEUE."""

@@ -53,6 +53,13 @@ class Resident:
     by_class: list[int] = field(default_factory=lambda: [0, 0, 0])
     owed: int = 0
     """Requests of the group that called it, still to be served before it can be a victim."""
+    parked_bytes: int = 0
+    """Of the RAM tier, from the order to park until it is back or gone."""
+
+    @property
+    def leaves(self) -> bool:
+        """Serves nobody any more, not even who comes now."""
+        return self.phase in {"stopping", "parking"}
 
     @property
     def busy(self) -> bool:
@@ -78,6 +85,8 @@ class ModelState:
     resident: Resident | None = None
     lease: LeaseDemand | None = None
     """It stands for a lease, not for a model (leases.py)."""
+    parked: Resident | None = None
+    """An engine of it in the RAM tier (parking.py)."""
     unloaded: bool = False
     """Somebody asked that it leaves: not loaded again before somebody asks for it."""
     interactive_at_s: float = -math.inf
@@ -140,6 +149,14 @@ class State:
         self.residents: dict[EngineId, Resident] = {}
         self.leases: dict[EngineId, Resident] = {}
         """Those of them that are leases, held now."""
+        self.parked: dict[EngineId, Resident] = {}
+        """Engines in the RAM tier, until they are back or gone."""
+        self.to_park: list[Resident] = []
+        """Wait for room in it."""
+        self.link_rates: dict[DeviceId, float] = {}
+        """Bytes per second, as the last copies took."""
+        self.park_failures: dict[DeviceId, int] = {}
+        """In a row."""
         self.requests: dict[RequestId, Waiting] = {}
         """Queued or served."""
         self.queued = 0
@@ -182,7 +199,7 @@ class State:
     def enqueue(self, waiting: Waiting) -> None:
         model = self.models[waiting.demand.model]
         resident = model.resident
-        usable = resident is not None and resident.phase != "stopping"
+        usable = resident is not None and not resident.leaves
         model.queue.add(waiting, engine_context_tokens=resident.context_tokens if resident and usable else None)
         waiting.account.queued += 1
         self.queued += 1
@@ -199,8 +216,10 @@ class State:
 
     def place(self, model: ModelState) -> None:
         """Call when a model's engine came or went: it waits for a place, or no longer."""
+        if self.models.get(model.name) is not model:
+            return  # it was deleted, and another may have its name by now
         resident = model.resident
-        if model.queue.count and (resident is None or resident.phase == "stopping" or model.queue.outgrown):
+        if model.queue.count and (resident is None or resident.leaves or model.queue.outgrown):
             self.unplaced.setdefault(model.name, model)
         else:
             self.unplaced.pop(model.name, None)
@@ -241,6 +260,8 @@ class State:
     def stop(self, resident: Resident, reason: str) -> None:
         assert not resident.serving, "an engine that serves is never stopped"
         resident.phase = "stopping"
+        if resident.model.parked is resident:
+            resident.model.parked = None
         self.out.append(StopEngine(engine=resident.engine, reason=reason))
         self.place(resident.model)
 
@@ -280,6 +301,6 @@ class State:
 
     def expires_at_s(self, resident: Resident) -> float | None:
         keep_s = self.settings.keep_alive_s if resident.keep_alive_s is None else resident.keep_alive_s
-        if resident.phase != "ready" or resident.serving or keep_s < 0 or resident.model.pinned:
+        if resident.phase not in {"ready", "parked"} or resident.serving or keep_s < 0 or resident.model.pinned:
             return None
         return resident.last_used_s + keep_s

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId, Placement
-from partage.policy import leases
+from partage.policy import leases, parking
 from partage.policy.eviction import (
     Pools,
     Victim,
@@ -152,7 +152,7 @@ def start_if_free(state: State, model: ModelState) -> bool:
     fitting = [one for one in alike if _fits_free(state, one) and not leases.must_yield(state, model, one)]
     if not fitting:
         return False
-    place = min(fitting, key=lambda one: _crowd(state, one))
+    place = min(fitting, key=lambda one: (parking.load_s(state, model, one), _crowd(state, one)))
     if model.lease is None and link_busy(state, place):
         return True
     start(state, model, place, "fits free memory")
@@ -160,12 +160,18 @@ def start_if_free(state: State, model: ModelState) -> bool:
 
 
 def suitable_placements(model: ModelState) -> list[Placement]:
-    """Those with room for the longest context asked for, as far as the machine has any; the best first."""
+    """Those with room for the longest context asked for, as far as the machine has any; the best first.
+
+    The one it is parked in is the best of all: nothing has to be loaded.
+    """
     allowed = [
         one
         for one in model.profile.placements
         if model.too_large_bytes is None or one.total_bytes < model.too_large_bytes
     ]
+    if model.parked is not None:
+        parked = model.parked.placement
+        allowed = [parked, *(one for one in allowed if one != parked)]
     for need in sorted(model.queue.contexts, reverse=True):
         enough = [one for one in allowed if one.settings.context_tokens >= need]
         if enough:
@@ -226,7 +232,7 @@ def _priced(
     state: State, model: ModelState, placement: Placement, suffering: Suffering, chosen: list[Victim]
 ) -> Option:
     settings = state.settings
-    load_s = model.profile.load_s
+    load_s = parking.load_s(state, model, placement)
     cost_s = sum(victim.price_s for victim in chosen)
     drain_s = max((victim.drain_s for victim in chosen), default=0.0)
     part = state.pressure.part(state.now_s) / settings.load_pressure
@@ -242,7 +248,7 @@ def _priced(
         pays_at_s = state.now_s + (0.5 * factor * cost_s - suffering.value_s - suffering.growth * load_s) / growth
         patience_at_s = suffering.patience_at_s
     impatient = suffering.patience_at_s <= state.now_s
-    rank = (0.0, suffering.patience_at_s) if impatient else (1.0, -suffering.growth / (load_s + cost_s))
+    rank = (0.0, suffering.patience_at_s) if impatient else (1.0, -suffering.growth / max(1e-9, load_s + cost_s))
     at_s = min(pays_at_s, patience_at_s)
     return Option(model=model, placement=placement, victims=chosen, at_s=at_s, rank=rank)
 
@@ -273,7 +279,9 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
     value_s = growth = 0.0
     patience_at_s = math.inf
     highest, most_entitled = Class.BATCH, 0.0
-    lead_s = model.profile.load_s if model.resident is None else 0.0  # cannot be in time if they are not after the load
+    lead_s = (
+        parking.load_s(state, model) if model.resident is None else 0.0
+    )  # cannot be in time if they are not after the load
     for group in queue.groups:
         if not group.count:
             continue
@@ -308,7 +316,7 @@ def bring_back(state: State) -> None:
             del state.displaced[name]
             continue
         fitting = [one for one in suitable_placements(model)[:1] if _fits_free(state, one)]
-        gain = again * model.reuse.value * model.profile.load_s
+        gain = again * model.reuse.value * parking.load_s(state, model)
         if fitting and (best is None or gain > best[0]):
             best = (gain, model, fitting[0])
     if best is not None:

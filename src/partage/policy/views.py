@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from partage.domain import Class, DeviceId, EngineId, Placement, RequestId
 
-Phase: TypeAlias = Literal["starting", "ready", "stopping"]
+Phase: TypeAlias = Literal["starting", "ready", "stopping", "parking", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class ResidentView:
     phase: Phase
     placement: Placement
     bytes_: tuple[tuple[DeviceId, int], ...]
-    """Measured where the engine said so, estimated otherwise."""
+    """Measured where the engine said so, estimated otherwise; empty while it is parked."""
     serving: int
     slots: int
     gated: bool
@@ -41,6 +41,8 @@ class ResidentView:
     last_used_s: float
     expires_at_s: float | None
     """None: stays until its memory is wanted."""
+    parked_bytes: int = 0
+    """Of the RAM tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,14 @@ class DeviceView:
     leases_bytes: int
     loading_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierView:
+    """The RAM that parked engines may take."""
+
+    budget_bytes: int
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

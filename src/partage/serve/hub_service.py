@@ -14,8 +14,10 @@ from partage.api.app import create_app
 from partage.api.ports import ApiSettings
 from partage.clock import SystemClock
 from partage.config import Config
+from partage.device.checkpoint import find_checkpoint
 from partage.device.discovery import DeviceWish, discover
 from partage.device.host import HOST, read_host
+from partage.device.nvml import driver_version
 from partage.domain import Device, DeviceId, EngineId, Footprint, Model, Placement
 from partage.engine.base import Engine
 from partage.engine.launch import environment
@@ -30,6 +32,7 @@ from partage.hub.journal import Journal
 from partage.hub.library import Library
 from partage.hub.overheads import Overheads
 from partage.hub.profiles import Profiles
+from partage.hub.residents import Checkpoint
 from partage.hub.watch import watch_devices
 from partage.hub.weighing import Weigher
 from partage.policy.scheduler import Scheduler
@@ -43,6 +46,8 @@ log = logging.getLogger(__name__)
 
 LEAST_FOR_SPARE_BYTES = 2 << 30
 """With less RAM a worker that only waits is a luxury."""
+PARK_SHARE = 0.2
+"""Of the RAM; models on the host may take 0.6 of it (device/host.py)."""
 
 
 async def run_hub(config: Config, *, announce: bool = False) -> None:
@@ -112,8 +117,12 @@ def build_hub(
 ) -> Hub:
     """Raises ConfigError."""
     devices, launcher = devices_of(config)
+    checkpoint, devices, park_budget_bytes = parking_of(config, devices)
+    settings = PolicySettings(
+        keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue, park_budget_bytes=park_budget_bytes
+    )
     return Hub(
-        scheduler=Scheduler(PolicySettings(keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue)),
+        scheduler=Scheduler(settings),
         library=library,
         profiles=profiles_of(config, devices),
         clients=Clients(
@@ -130,7 +139,20 @@ def build_hub(
         journal=journal,
         observers=observers,
         over_limit=config.leases.over_limit,
+        checkpoint=checkpoint,
     )
+
+
+def parking_of(config: Config, devices: Sequence[Device]) -> tuple[Checkpoint | None, list[Device], int]:
+    """Who moves engines to RAM, the devices with whether they can, and how much RAM is for that. 0: none is parked."""
+    wished = config.hub.park_budget_bytes
+    has_gpu = any(device.kind == "cuda" for device in devices)
+    checkpoint = find_checkpoint(driver_version()) if has_gpu and wished != 0 else None
+    if checkpoint is None:
+        return None, [*devices], 0
+    ram_bytes = read_host().total_bytes
+    able = [replace(device, parks=device.kind == "cuda") for device in devices]
+    return checkpoint, able, int(ram_bytes * PARK_SHARE) if wished is None else wished
 
 
 def devices_of(config: Config) -> tuple[list[Device], str | None]:

@@ -21,6 +21,8 @@ class Machine:
     load_overhead_s: float = 1.0
     stop_s: float = 0.2
     batch_slowdown: float = 0.15
+    link_bytes_per_s: float = 10 * GB
+    """Between RAM and a GPU: what parking an engine and bringing it back goes by."""
 
     def load_s(self, size_bytes: int) -> float:
         return self.load_overhead_s + size_bytes / self.load_bytes_per_s
@@ -51,9 +53,9 @@ class Machine:
         )
 
 
-def gpus(*sizes_bytes: float, **costs: float) -> Machine:
+def gpus(*sizes_bytes: float, parks: bool = False, **costs: float) -> Machine:
     devices = [
-        Device(id=f"gpu{index}", kind="cuda", name=f"gpu{index}", index=index, total_bytes=int(size))
+        Device(id=f"gpu{index}", kind="cuda", name=f"gpu{index}", index=index, total_bytes=int(size), parks=parks)
         for index, size in enumerate(sizes_bytes)
     ]
     return Machine(devices=devices, **costs)

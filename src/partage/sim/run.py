@@ -64,6 +64,7 @@ class _Engine:
     devices: tuple[DeviceId, ...]
     stay: Stay
     ready: bool = False
+    parked: bool = False
     progress: float = 0.0
     """Seconds of work that a stream alone would have had done by now."""
     at_s: float = 0.0
@@ -158,6 +159,10 @@ class World:
                 self._pause(engine, paused=False)
             case actions.GrantLease():
                 raise WorldBroken("leases are not simulated")
+            case actions.ParkEngine(engine=engine):
+                self._park(engine)
+            case actions.UnparkEngine(engine=engine):
+                self._unpark(engine)
             case _:
                 assert_never(action)
 
@@ -220,9 +225,44 @@ class World:
     def _gone(self, engine: _Engine) -> None:
         del self._engines[engine.id]
         engine.stay.gone_s = self._now_s
-        for device, share in engine.placement.shares:
-            self._held[device] -= share.total_bytes
+        if not engine.parked:
+            self._hold(engine, -1)
         self._tell(events.EngineGone(engine=engine.id))
+
+    def _hold(self, engine: _Engine, sign: int) -> None:
+        for device, share in engine.placement.shares:
+            self._held[device] += sign * share.total_bytes
+
+    def _park(self, engine_id: EngineId) -> None:
+        engine = self._engines[engine_id]
+        if engine.streams or not engine.ready:
+            raise WorldBroken(f"{engine_id} was parked while it served or loaded")
+        engine.ready = False
+        copy_s = engine.placement.total_bytes / self.machine.link_bytes_per_s
+        self._at(self._now_s + copy_s, lambda: self._parked(engine, copy_s))
+
+    def _parked(self, engine: _Engine, park_s: float) -> None:
+        engine.parked = True
+        engine.stay.gone_s = self._now_s
+        self._hold(engine, -1)
+        self._tell(events.EngineParked(engine=engine.id, park_s=park_s))
+
+    def _unpark(self, engine_id: EngineId) -> None:
+        """A stay of its own, as after a load."""
+        engine = self._engines[engine_id]
+        engine.parked = False
+        self._hold(engine, 1)
+        self._check_memory()
+        engine.stay = Stay(engine.model, engine.devices, self._now_s)
+        self.result.stays.append(engine.stay)
+        copy_s = engine.placement.total_bytes / self.machine.link_bytes_per_s
+        self.result.load_s += copy_s
+        self._at(self._now_s + copy_s, lambda: self._unparked(engine, copy_s))
+
+    def _unparked(self, engine: _Engine, unpark_s: float) -> None:
+        engine.ready = True
+        engine.at_s = engine.stay.ready_s = self._now_s
+        self._tell(events.EngineUnparked(engine=engine.id, unpark_s=unpark_s))
 
     # ---- streams -------------------------------------------------------------------------------------------------
 

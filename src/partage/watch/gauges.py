@@ -7,7 +7,7 @@ from typing import Protocol
 
 from partage.clock import Clock
 from partage.device.nvml import GpuReading
-from partage.policy.views import ClientView, DeviceView, ResidentView
+from partage.policy.views import ClientView, DeviceView, ResidentView, TierView
 from partage.watch.alerts import Alert
 from partage.watch.families import Family, Labels
 from partage.watch.metrics import Metrics
@@ -26,6 +26,8 @@ class PolicyViews(Protocol):
     def residents_view(self) -> tuple[ResidentView, ...]: ...
 
     def clients_view(self) -> tuple[ClientView, ...]: ...
+
+    def tier_view(self) -> TierView: ...
 
     def wait_bound_s(self) -> tuple[float, float, float]: ...
 
@@ -91,6 +93,7 @@ class Gauges:
             "What our engines' processes hold, as the driver and the kernel count.",
             "device",
         )
+        self.parked = _gauge("partage_parked_bytes", "The RAM that parked engines may take: budget, held.", "part")
         self.drift = _gauge(
             "partage_device_drift_bytes",
             "What our engines' processes hold beyond what the ledger holds for them; below 0: less.",
@@ -166,6 +169,9 @@ class Gauges:
                 )
             }
         )
+
+        tier = self._policy.tier_view()
+        self.parked.show({("budget",): tier.budget_bytes, ("held",): tier.held_bytes})
 
     def _show_devices(self, reading: Reading) -> None:
         gpus, load = reading.survey.gpus, reading.load

@@ -24,7 +24,10 @@ from partage.policy.events import (
     Demand,
     EngineFailed,
     EngineGone,
+    EngineParked,
+    EngineParkFailed,
     EngineReady,
+    EngineUnparked,
     Event,
     ModelLearned,
     RequestArrived,
@@ -137,6 +140,18 @@ class Metrics:
             kind="histogram",
             buckets=LOAD_BUCKETS_S,
         )
+        self.parks = Family(
+            name="partage_parks_total",
+            help="Engines whose device memory was moved to RAM instead of being stopped, by outcome: parked, failed.",
+            labels=("model", "outcome"),
+        )
+        self.park_time = Family(
+            name="partage_park_seconds",
+            help="Moving an engine's device memory, by way: park (to RAM), unpark (back).",
+            labels=("model", "way"),
+            kind="histogram",
+            buckets=LOAD_BUCKETS_S,
+        )
         self.stops = Family(
             name="partage_unloads_total",
             help="Models that left memory, by cause: evicted (for another), idle (keep-alive), asked, crashed.",
@@ -203,6 +218,8 @@ class Metrics:
             case EngineReady(engine=engine, load_s=load_s):
                 self.loads.add(self._model_of(engine), "ready")
                 self.load_time.observe(self._model_of(engine), value=load_s)
+            case EngineParked() | EngineParkFailed() | EngineUnparked():
+                self._moved(event)
             case EngineFailed(engine=engine, out_of_memory=out_of_memory):
                 self.loads.add(self._model_of(engine), "out_of_memory" if out_of_memory else "failed")
                 self._engines.pop(engine, None)
@@ -215,6 +232,17 @@ class Metrics:
                 pass
         for action in actions:
             self._ordered(action, at_s)
+
+    def _moved(self, event: EngineParked | EngineParkFailed | EngineUnparked) -> None:
+        model = self._model_of(event.engine)
+        match event:
+            case EngineParked(park_s=park_s):
+                self.parks.add(model, "parked")
+                self.park_time.observe(model, "park", value=park_s)
+            case EngineParkFailed():
+                self.parks.add(model, "failed")
+            case EngineUnparked(unpark_s=unpark_s):
+                self.park_time.observe(model, "unpark", value=unpark_s)
 
     def _ordered(self, action: Action, at_s: float) -> None:
         match action:

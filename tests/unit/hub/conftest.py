@@ -33,6 +33,7 @@ from partage.engine.fake import Behaviour, FakeEngine, FakeTime
 from partage.errors import ModelNotFound
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.hub import Hub
+from partage.hub.residents import Checkpoint
 from partage.hub.ticket import Ticket
 from partage.policy.events import ModelLearned, ModelProfile, TimePassed
 from partage.policy.scheduler import Scheduler
@@ -180,9 +181,11 @@ def open_house() -> Callable[..., object]:
         known: dict[str, KnownClient] | None = None,
         gpu_bytes: int = 0,
         placements: tuple[Placement, ...] = (),
+        checkpoint: Checkpoint | None = None,
     ) -> AsyncGenerator[House]:
         time = FakeTime(FakeClock())
         house = House(time=time)
+        gpu = Device(id="gpu", kind="cuda", name="gpu", total_bytes=gpu_bytes, parks=checkpoint is not None)
         house.hub = Hub(
             scheduler=Scheduler(settings or PolicySettings()),
             library=FakeLibrary(
@@ -191,11 +194,12 @@ def open_house() -> Callable[..., object]:
             profiles=FakeProfiles(placements),
             clients=Clients(known or {}, time.clock),
             devices=[
-                *([Device(id="gpu", kind="cuda", name="gpu", total_bytes=gpu_bytes)] if gpu_bytes else []),
+                *([gpu] if gpu_bytes else []),
                 Device(id="host", kind="host", name="host", total_bytes=memory_bytes, cores=cores, contended=True),
             ],
             make_engine=house.make_engine,
             clock=time.clock,
+            checkpoint=checkpoint,
         )
         async with house.hub.running():
             yield house

@@ -21,6 +21,8 @@ MACHINES = (
     (gpu("gpu", 10), gpu("gpu2", 7)),
     (host(12, 2),),
     (gpu("gpu", 10), host(12, 2)),
+    (gpu("gpu", 10, parks=True),),
+    (gpu("gpu", 7, parks=True), gpu("gpu2", 7, parks=True)),
 )
 MODELS = ("a", "b", "c", "d")
 
@@ -32,10 +34,15 @@ class Promises(RuleBasedStateMachine):
         self.town = Town()
         self.devices: tuple[Device, ...] = ()
 
-    @initialize(machine=st.sampled_from(MACHINES), keep_alive_s=st.sampled_from([0.0, 5.0, 300.0]))
-    def build(self, machine: tuple[Device, ...], keep_alive_s: float) -> None:
+    @initialize(
+        machine=st.sampled_from(MACHINES),
+        keep_alive_s=st.sampled_from([0.0, 5.0, 300.0]),
+        ram=st.sampled_from([0, 6, 9, 100]),
+    )
+    def build(self, machine: tuple[Device, ...], keep_alive_s: float, ram: int) -> None:
         self.devices = machine
-        self.town = Town(PolicySettings(queue_limit=12, keep_alive_s=keep_alive_s), *machine)
+        settings = PolicySettings(queue_limit=12, keep_alive_s=keep_alive_s, park_budget_bytes=ram)
+        self.town = Town(settings, *machine)
         for size, name in enumerate(MODELS, start=2):
             self._learn(name, size)
 
@@ -112,7 +119,7 @@ class Promises(RuleBasedStateMachine):
     @rule(data=st.data(), fate=st.sampled_from(["ready", "ready", "ready", "broken", "out of memory"]))
     def start_ends(self, data: st.DataObject, fate: str) -> None:
         engine = data.draw(st.sampled_from(self.town.starting))
-        if fate == "ready":
+        if fate == "ready" or engine in self.town.unparking:
             self.town.make_ready(engine)
         else:
             self.town.fail(engine, out_of_memory=fate == "out of memory")
@@ -122,10 +129,21 @@ class Promises(RuleBasedStateMachine):
     def stop_ends(self, data: st.DataObject) -> None:
         self.town.go(data.draw(st.sampled_from(sorted(self.town.stopping))))
 
-    @precondition(lambda self: self.town.ready)
+    @precondition(lambda self: self.town.parking - self.town.stopping)
+    @rule(data=st.data(), works=st.sampled_from([True, True, True, False]))
+    def park_ends(self, data: st.DataObject, works: bool) -> None:
+        self.town.park_ends(data.draw(st.sampled_from(sorted(self.town.parking - self.town.stopping))), works=works)
+
+    @precondition(lambda self: self.town.unparking)
+    @rule(data=st.data())
+    def unpark_fails(self, data: st.DataObject) -> None:
+        self.town.go(data.draw(st.sampled_from(sorted(self.town.unparking))))
+
+    @precondition(lambda self: self.town.ready | self.town.parking | self.town.parked)
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
-        self.town.crash(data.draw(st.sampled_from(sorted(self.town.ready))))
+        alive = self.town.ready | self.town.parking | self.town.parked
+        self.town.crash(data.draw(st.sampled_from(sorted(alive))))
 
     @rule(
         data=st.data(),
@@ -191,6 +209,11 @@ class Promises(RuleBasedStateMachine):
         assert not state.leases, "a lease that has ended is remembered"
         assert not [name for name in state.models if name.startswith("lease:")]
         assert not state.ledger.closed
+        for model in MODELS:
+            self.town.tell(events.UnloadAsked(model=model))
+        self.town.settle()
+        assert not self.town.running, "every engine ends, also one that is parked"
+        assert not self.town.in_ram
 
 
 TestPromises = Promises.TestCase

@@ -22,8 +22,8 @@ def placement(
     )
 
 
-def gpu(name: str = "gpu", budget: int = 10) -> Device:
-    return Device(id=name, kind="cuda", name=name, total_bytes=budget, contended=True)
+def gpu(name: str = "gpu", budget: int = 10, *, parks: bool = False) -> Device:
+    return Device(id=name, kind="cuda", name=name, total_bytes=budget, contended=True, parks=parks)
 
 
 def host(budget: int = 100, cores: int = 2) -> Device:
@@ -50,6 +50,13 @@ class Town:
         self.computed_s: dict[str, float] = {}
         """While it served somebody and was not paused, by engine."""
         self._told_s = 0.0
+        self.parking: set[str] = set()
+        self.parked: set[str] = set()
+        """Their device memory is free."""
+        self.unparking: set[str] = set()
+        self.in_ram: dict[str, int] = {}
+        """Bytes of the RAM tier, from the order to park."""
+        self.devices: dict[str, Device] = {}
         self.serving: dict[str, str] = {}
         """Request: engine."""
         self.load_only: set[str] = set()
@@ -100,7 +107,20 @@ class Town:
 
     def make_ready(self, engine: str) -> list[actions.Action]:
         self.ready.add(engine)
+        if engine in self.unparking:
+            self.unparking.discard(engine)
+            del self.in_ram[engine]
+            return self.tell(events.EngineUnparked(engine=engine, unpark_s=0.1))
         return self.tell(events.EngineReady(engine=engine, load_s=1.0))
+
+    def park_ends(self, engine: str, *, works: bool = True) -> list[actions.Action]:
+        self.parking.discard(engine)
+        if works:
+            self.parked.add(engine)
+            return self.tell(events.EngineParked(engine=engine, park_s=0.1))
+        del self.in_ram[engine]
+        self.ready.add(engine)
+        return self.tell(events.EngineParkFailed(engine=engine, reason="the driver would not"))
 
     def go(self, engine: str, *, crashed: bool = False) -> list[actions.Action]:
         self._forget(engine)
@@ -116,6 +136,9 @@ class Town:
         self.ready.discard(engine)
         self.paused.pop(engine, None)
         self.stopping.discard(engine)
+        self.in_ram.pop(engine, None)
+        for phase in (self.ready, self.stopping, self.parking, self.parked, self.unparking):
+            phase.discard(engine)
 
     def crash(self, engine: str) -> None:
         """As the hub tells it: the engine is gone, then each of its requests waits again."""
@@ -137,8 +160,7 @@ class Town:
     def settle(self, limit: int = 1000) -> None:
         """Let every start, stop and request come to its end, a second each."""
         for _ in range(limit):
-            todo = [*self.stopping, *(set(self.running) - self.ready - self.stopping), *self.serving]
-            todo += self.granted
+            todo = [*self.stopping, *self.parking, *self.starting, *self.serving, *self.granted]
             if not todo and (not (self.open or self.leases) or self.wake_s == math.inf):
                 return
             if not todo:
@@ -147,7 +169,9 @@ class Town:
             self.pass_time(1.0)
             for engine in list(self.stopping):
                 self.go(engine)
-            for engine in set(self.running) - self.ready - self.stopping:
+            for engine in list(self.parking - self.stopping):
+                self.park_ends(engine)
+            for engine in self.starting:
                 self.make_ready(engine)
             for request in list(self.serving):
                 self.finish(request)
@@ -163,6 +187,7 @@ class Town:
         match event:
             case events.DeviceSeen(device=device):
                 self.budgets[device.id] = device.budget_bytes
+                self.devices[device.id] = device
                 self.cores = max(self.cores, device.cores)
             case events.StrangersSeen(device=device, bytes_=bytes_):
                 self.strangers[device] = bytes_
@@ -174,7 +199,7 @@ class Town:
         self._check()
         return self.out
 
-    def _carry_out(self, action: actions.Action) -> None:  # noqa: PLR0915 - one branch per kind of action
+    def _carry_out(self, action: actions.Action) -> None:  # noqa: C901, PLR0915 - one branch per kind of action
         match action:
             case actions.Serve(request=request, engine=engine):
                 assert request in self.open, f"{request} is served although it has ended"
@@ -205,6 +230,10 @@ class Town:
             case actions.Refuse(request=request, kind=kind) if request in self.leases:
                 assert self.leases.pop(request)[1] is None, f"{request} is refused although it is held"
                 assert self.ended.setdefault(request, kind) == kind, f"{request} ended twice"
+            case actions.ParkEngine(engine=engine, bytes_=size):
+                self._park(engine, size)
+            case actions.UnparkEngine(engine=engine):
+                self._unpark(engine)
             case actions.Refuse(request=request, kind=kind):
                 assert request in self.open, f"{request} is refused although it has ended"
                 assert request not in self.serving
@@ -242,9 +271,30 @@ class Town:
     def _impatient_s(self, name: str, asked: events.LeaseDemand) -> float:
         return self.arrived_s[name] + self.settings.patience_s[asked.class_]
 
+    def _park(self, engine: str, size: int) -> None:
+        assert engine in self.ready - self.stopping, f"{engine} is parked when it is not ready"
+        assert engine not in self.serving.values(), f"{engine} is parked while it serves"
+        assert size == self.running[engine].placement.total_bytes
+        assert all(self.devices[device].parks for device, _ in self.running[engine].placement.shares)
+        self.ready.discard(engine)
+        self.parking.add(engine)
+        self.in_ram[engine] = size
+
+    def _unpark(self, engine: str) -> None:
+        assert engine in self.parked - self.stopping
+        start = self.running[engine]
+        for device, share in start.placement.shares:
+            free = self.budgets[device] - self.strangers.get(device, 0) - self._held(device)
+            assert share.total_bytes <= free, f"{engine} does not fit {device} any more"
+        self.parked.discard(engine)
+        self.unparking.add(engine)
+        waiting = self.open.keys() - self.serving.keys()
+        self.called_by[engine] = {one for one in waiting if self.open[one].model == start.model}
+        self.served_by.pop(engine, None)
+
     def _held(self, device: str) -> int:
-        models = sum(start.placement.bytes_on(device) for start in self.running.values())
-        return models + self._leased(device)
+        on_devices = (start for engine, start in self.running.items() if engine not in self.parked)
+        return sum(start.placement.bytes_on(device) for start in on_devices) + self._leased(device)
 
     def _leased(self, device: str) -> int:
         return sum(grant.bytes_ for _, grant in self.leases.values() if grant is not None and grant.device == device)
@@ -275,6 +325,8 @@ class Town:
             held_there = view.residents_bytes + view.loading_bytes + view.leases_bytes
             assert held_there == held, "the ledger disagrees with the world"
             assert view.leases_bytes == self._leased(view.device)
+        tier = self.scheduler.tier_view()
+        assert sum(self.in_ram.values()) == tier.held_bytes <= tier.budget_bytes, "the RAM tier is overdrawn"
         bound = self.scheduler.wait_bound_s()
         for request, asked in self.open.items():
             if request not in self.serving:
@@ -334,7 +386,7 @@ class Town:
 
     @property
     def starting(self) -> list[str]:
-        return sorted(set(self.running) - self.ready - self.stopping)
+        return sorted(set(self.running) - self.ready - self.stopping - self.parking - self.parked)
 
     @property
     def stopped(self) -> list[str]:

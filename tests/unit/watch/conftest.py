@@ -18,7 +18,7 @@ from partage.policy.events import (
     RequestArrived,
     RequestFinished,
 )
-from partage.policy.views import ClientView, DeviceView, ResidentView
+from partage.policy.views import ClientView, DeviceView, ResidentView, TierView
 from partage.watch.alerts import Alert
 from partage.watch.gauges import Gauges
 from partage.watch.metrics import Metrics
@@ -41,6 +41,9 @@ class FakePolicy:
 
     def residents_view(self) -> tuple[ResidentView, ...]:
         return self.residents
+
+    def tier_view(self) -> TierView:
+        return TierView(budget_bytes=100, held_bytes=40)
 
     def clients_view(self) -> tuple[ClientView, ...]:
         return self.clients

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from partage.domain import Footprint, LaunchSettings, Placement
+from partage.errors import ParkFailed
+from partage.hub.residents import Checkpoint
+from partage.policy.settings import PolicySettings
+
+from .conftest import CHAT, EMBED, MIB, SLOW, House, text_of
+
+ON_GPU = Placement(
+    settings=LaunchSettings(context_tokens=4096, slots=2, threads=0),
+    shares=(("gpu", Footprint(weights_bytes=600 * MIB)),),
+)
+SETTINGS = PolicySettings(park_budget_bytes=1300 * MIB)
+
+
+class OpenHouse(Protocol):
+    def __call__(
+        self,
+        *,
+        gpu_bytes: int = ...,
+        placements: tuple[Placement, ...] = ...,
+        settings: PolicySettings | None = ...,
+        checkpoint: Checkpoint | None = ...,
+    ) -> AbstractAsyncContextManager[House]: ...
+
+
+@dataclass
+class FakeDriver:
+    """Moves processes that exist, and refuses what it is told to refuse."""
+
+    refuses: set[str] = field(default_factory=set[str])
+    parked: set[int] = field(default_factory=set[int])
+    calls: list[str] = field(default_factory=list[str])
+
+    def park(self, pid: int) -> None:
+        assert pid not in self.parked
+        self.calls.append("park")
+        if "park" in self.refuses:
+            raise ParkFailed("unified memory")
+        self.parked.add(pid)
+
+    def unpark(self, pid: int) -> None:
+        assert pid in self.parked
+        self.calls.append("unpark")
+        if "unpark" in self.refuses:
+            raise ParkFailed("out of memory")
+        self.parked.discard(pid)
+
+
+async def answers(house: House, model: str) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(text_of(house.admit(model)))
+        async with asyncio.timeout(10):
+            while not asked.done():
+                await house.pass_time(0.5)  # copies run in threads: real time passes between
+                await asyncio.sleep(0)
+
+
+def states(house: House) -> dict[str, str]:
+    return {view.model: view.phase for view in house.hub.scheduler.residents_view()}
+
+
+async def test_a_model_that_makes_room_is_moved_to_ram_and_answers_again_without_a_load(open_house: OpenHouse):
+    driver = FakeDriver()
+    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+        house.behaviour = replace(SLOW, pid=4711, load_s=5.0)
+        await answers(house, CHAT)
+        house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
+        await answers(house, EMBED)
+        assert states(house) == {CHAT: "parked", EMBED: "ready"}
+        assert house.hub.scheduler.tier_view().held_bytes == 600 * MIB
+        await answers(house, CHAT)
+        assert house.started() == [CHAT, EMBED]
+        assert driver.calls == ["park", "park", "unpark"]
+        assert states(house) == {CHAT: "ready", EMBED: "parked"}
+    assert all(engine._exit is not None for _, engine in house.engines), "also the parked one ended"
+
+
+async def test_what_cannot_be_parked_is_stopped(open_house: OpenHouse):
+    driver = FakeDriver(refuses={"park"})
+    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+        house.behaviour = replace(SLOW, pid=4711, load_s=5.0)
+        await answers(house, CHAT)
+        await answers(house, EMBED)
+        assert states(house) == {EMBED: "ready"}
+        assert house.hub.scheduler.tier_view().held_bytes == 0
+
+
+async def test_what_cannot_be_brought_back_is_ended_and_loaded_and_its_client_only_waits_longer(open_house: OpenHouse):
+    driver = FakeDriver(refuses={"unpark"})
+    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+        house.behaviour = replace(SLOW, pid=4711, load_s=5.0)
+        await answers(house, CHAT)
+        house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
+        await answers(house, EMBED)
+        await answers(house, CHAT)
+        assert "unpark" in driver.calls
+        assert house.started() == [CHAT, EMBED, CHAT]
