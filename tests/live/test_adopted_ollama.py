@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class FakeOllama:
     def __init__(self) -> None:
         self.asked: list[JsonObject] = []
         self.loaded: set[str] = set()
+        self.size = 900
         self.url = ""
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -35,7 +37,9 @@ class FakeOllama:
         return web.json_response({"models": [{"name": "far:latest"}, {"name": "farther:7b"}]})
 
     async def _ps(self, _: web.Request) -> web.Response:
-        return web.json_response({"models": [{"name": name, "size": 900, "size_vram": 700} for name in self.loaded]})
+        return web.json_response(
+            {"models": [{"name": name, "size": self.size, "size_vram": 700} for name in self.loaded]}
+        )
 
     async def _generate(self, request: web.Request) -> web.Response:
         self.asked.append(body := await request.json())
@@ -93,6 +97,31 @@ def test_the_models_of_an_adopted_ollama_are_listed_loaded_and_let_go(model_home
             client.chat("farther:7b", [{"role": "user", "content": "hi"}])
             assert far.loaded == {"farther:7b"}
         assert not far.loaded
+
+
+def test_what_an_adopted_model_takes_is_looked_at_again_until_its_server_lets_it_go(model_home: Path, tmp_path: Path):
+    with FakeOllama().running() as far:
+        config = f"remotes: {{box: {{kind: ollama, url: '{far.url}', key: sesame}}}}"
+        with (
+            running_hub(tmp_path / "home", model_home, config=config) as hub,
+            ollama.Client(hub.url, timeout=30) as client,
+        ):
+            client.generate("far", "")
+            far.size = 1900
+            wait_until(lambda: [model.size for model in client.ps().models] == [1900])
+            far.loaded.clear()
+            wait_until(lambda: not client.ps().models)
+            asked = len(far.asked)
+            client.chat("far", [{"role": "user", "content": "hi"}])
+            assert [body["keep_alive"] for body in far.asked[asked:]] == [-1, -1]
+            assert far.loaded == {"far:latest"}
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+    began_s = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began_s < limit_s
+        time.sleep(0.2)
 
 
 def test_a_server_that_is_not_there_stops_nothing(model_home: Path, tmp_path: Path):

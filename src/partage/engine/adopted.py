@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
 from partage.engine.spec import RemoteSpec
 from partage.errors import EngineStartFailed, PartageError
+
+log = logging.getLogger(__name__)
+
+LOOK_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,20 @@ class Held:
 
 
 class Adopted(ABC):
-    """An engine that counts as gone when we have left it. One that dies over there fails its next request."""
+    """An engine that counts as gone when we have left it, or when its server let it go; looked at every few seconds.
+
+    One that dies over there fails its next request.
+    """
+
+    look_every_s = 5.0
 
     def __init__(self, spec: RemoteSpec, clock: Clock | None = None) -> None:
         self.spec = spec
         self.clock = clock or SystemClock()
         headers = {"Authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
         self.connection = Connection(spec.base_url, headers=headers, idle_timeout_s=spec.idle_timeout_s)
+        self.held = Held()
+        """At the last look."""
         self._leaving = False
         self._left = asyncio.Event()
 
@@ -46,7 +58,7 @@ class Adopted(ABC):
         try:
             async with asyncio.timeout(self.spec.start_timeout_s):
                 await self.connection.open()
-                held = await self.load()
+                self.held = held = await self.load()
         except TimeoutError as error:
             await self.connection.close()
             raise EngineStartFailed(f"{where} was not ready after {self.spec.start_timeout_s:g} s") from error
@@ -85,8 +97,26 @@ class Adopted(ABC):
             self._left.set()
 
     async def wait_gone(self) -> EngineExit:
-        await self._left.wait()
+        while not self._left.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.look_every_s):
+                    await self._left.wait()
+            if not self._leaving and not await self._still_there():
+                log.info("%s is not in memory any more on %s", self.spec.model, self.spec.base_url)
+                self._leaving = True
+                await self.connection.close()
+                self._left.set()
         return EngineExit(returncode=None, asked_for=True)
+
+    async def _still_there(self) -> bool:
+        """False only if the server says so: what does not answer may come back."""
+        try:
+            async with asyncio.timeout(LOOK_PATIENCE_S):
+                held = await self.look()
+        except (PartageError, TimeoutError):
+            return True
+        self.held = held or self.held
+        return held is not None
 
     @abstractmethod
     def stream(self, work: Work) -> AsyncGenerator[Output, None]: ...
@@ -94,6 +124,10 @@ class Adopted(ABC):
     @abstractmethod
     async def load(self) -> Held:
         """Make the model ready over there."""
+
+    async def look(self) -> Held | None:
+        """What it takes by now; None: the server let it go. One that cannot be asked holds what it held."""
+        return self.held
 
     @abstractmethod
     async def unload(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import assert_never
 
@@ -49,6 +50,8 @@ class _Running(msgspec.Struct):
 
 class OllamaRemote(Adopted):
     _keep_alive_path = "/api/generate"
+    _answering = 0
+    """Requests."""
 
     async def load(self) -> Held:
         try:
@@ -56,10 +59,17 @@ class OllamaRemote(Adopted):
         except Unsupported:  # an embedding model does not generate
             self._keep_alive_path = "/api/embed"
             await self._keep(_FOR_EVER)
+        return await self._listed() or Held()
+
+    async def look(self) -> Held | None:
+        """One that answers a request is coming back, if it is not there."""
+        return await self._listed() or (self.held if self._answering else None)
+
+    async def _listed(self) -> Held | None:
         running = decode(await self.connection.get("/api/ps"), _Running)
         names = {self.spec.model, f"{self.spec.model}:latest"}
-        found = next((one for one in running.models if {one.name, one.model} & names), _Held())
-        return Held(found.size, found.size_vram)
+        found = (one for one in running.models if {one.name, one.model} & names)
+        return next((Held(one.size, one.size_vram) for one in found), None)
 
     async def unload(self) -> None:
         await self._keep(0)
@@ -69,7 +79,16 @@ class OllamaRemote(Adopted):
         nothing: JsonObject = {"prompt": "", "input": "", "stream": False, "keep_alive": keep_alive}
         await self.connection.post(self._keep_alive_path, {**self._order(), **nothing})
 
-    def stream(self, work: Work) -> AsyncGenerator[Output, None]:
+    async def stream(self, work: Work) -> AsyncGenerator[Output, None]:
+        self._answering += 1
+        try:
+            async with aclosing(self._outputs(work)) as outputs:
+                async for output in outputs:
+                    yield output
+        finally:
+            self._answering -= 1
+
+    def _outputs(self, work: Work) -> AsyncGenerator[Output, None]:
         match work:
             case ChatWork():
                 return self._answer("/api/chat", self._chat_json(work))
@@ -78,7 +97,7 @@ class OllamaRemote(Adopted):
             case EmbedWork():
                 return self._embed(work)
             case CountWork(chat=chat):
-                return count_by_answering(self.stream(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
+                return count_by_answering(self._outputs(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
             case _:
                 assert_never(work)
 

@@ -1,17 +1,20 @@
 """What each of our engines really holds, by process, set against what the ledger holds for it; the policy is told.
 
 On a GPU the driver's figure for the process replaces the estimate as soon as there is one, and teaches what the driver itself
-takes for a process there; from then on, and on the host, only growth is told: a peak comes again.
+takes for a process there; from then on, and on the host, only growth is told: a peak comes again. What an adopted server
+says of its models is taken as it is.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from partage.device.attribution import Holdings
 from partage.device.host import HOST, resident_bytes
 from partage.domain import DeviceId, EngineId
+from partage.engine.adopted import Adopted
 from partage.hub.hub import Hub
 from partage.hub.residents import Resident
 from partage.policy.events import EngineMeasured
@@ -42,7 +45,7 @@ class Weigher:
             resident = running.get(view.engine)
             if resident is None or resident.loaded is None or view.phase != "ready":
                 continue
-            news = [*self._on_host(view, resident), *self._on_gpus(view, resident, gpus)]
+            news = [*self._on_host(view, resident), *self._on_gpus(view, resident, gpus), *_elsewhere(view, resident)]
             if news:
                 hub.post(EngineMeasured(engine=view.engine, measured_bytes=tuple(news)))
 
@@ -75,6 +78,19 @@ class Weigher:
         buffers = dict(resident.loaded.measured_bytes).get(device) if resident.loaded is not None else None
         if buffers and size > buffers:
             self._learn_overhead(device, size - buffers)
+
+
+def _elsewhere(view: ResidentView, resident: Resident) -> Iterable[tuple[DeviceId, int]]:
+    """What its server says of an adopted model: it may grow and shrink; counted against a device where one is named."""
+    engine, loaded = resident.engine, resident.loaded
+    if not isinstance(engine, Adopted) or loaded is None:
+        return
+    if (device := engine.spec.device) and engine.held.size_bytes:
+        if dict(view.bytes_).get(device) != engine.held.whole:
+            yield device, engine.held.whole
+    elif not device:
+        size, on_gpus = engine.held.size_bytes, engine.held.device_bytes
+        resident.loaded = replace(loaded, elsewhere_bytes=size, elsewhere_device_bytes=on_gpus)
 
 
 def _log_growth(view: ResidentView, size: int, held: int) -> None:
