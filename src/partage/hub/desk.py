@@ -169,6 +169,7 @@ class Desk:
             "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
             "leases": [*hub.leases.to_json()],
             "parked": {"budget_bytes": tier.budget_bytes, "held_bytes": tier.held_bytes},
+            "models": [*self._prices()],
             "clients": [*self._clients()],
             "stays": [*hub.stays.to_json(now_s)],
             "queue": [
@@ -184,6 +185,13 @@ class Desk:
                 for queued in hub.scheduler.queue_view()
             ],
         }
+
+    def _prices(self) -> list[JsonObject]:
+        weights = self._hub.weights
+        return [
+            {"model": one.model, "tier": one.tier, "cached_share": one.cached_share, "load_s": one.load_s}
+            for one in (weights.prices() if weights else ())
+        ]
 
     def _clients(self) -> list[JsonObject]:
         views = {view.name: view for view in self._hub.scheduler.clients_view()}

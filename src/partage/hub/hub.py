@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Protocol, assert_never
 
 from partage.clock import Clock
@@ -47,6 +47,7 @@ from partage.hub.stats import Stats
 from partage.hub.stays import Stays
 from partage.hub.ticket import Ticket
 from partage.hub.views import QueuePosition
+from partage.hub.weights import Weights
 from partage.policy.actions import (
     Action,
     GrantLease,
@@ -132,6 +133,7 @@ class Hub:
         observers: Sequence[Observer] = (),
         over_limit: OverLimit = "warn",
         checkpoint: Checkpoint | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.library = library
@@ -144,7 +146,8 @@ class Hub:
         self._make_engine = make_engine
         self._checkpoint = checkpoint
         self._journal = journal
-        self._observers: list[Observer] = [self.stats, self.stays, *observers]
+        self.weights = weights
+        self._observers: list[Observer] = [self.stats, self.stays, *observers, *([weights] if weights else [])]
         self._tickets: dict[RequestId, Ticket] = {}
         self._events: deque[Event] = deque()
         self._deciding = False
@@ -165,7 +168,8 @@ class Hub:
             for device in self.devices:
                 self.post(DeviceSeen(device))
             try:
-                yield self
+                async with self.weights.watching(self.post) if self.weights else nullcontext():
+                    yield self
             finally:
                 self._close()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from partage.config import HubConfig, ModelConfig
 from partage.device.discovery import gpus_named
 from partage.domain import Capability, Device, DeviceId, LaunchSettings, Model, Placement
+from partage.hub.load_times import guess_s, kind_of
 from partage.policy.events import ModelLearned, ModelProfile
 from partage.policy.placements import Wish, placements_for
 
@@ -17,10 +18,6 @@ EMBEDDING_BATCH_TOKENS = 512
 CHAT_BATCH_TOKENS = 256
 """A client that leaves during the prompt is noticed between batches."""
 
-LOAD_BYTES_PER_S = {"host": 1.5e9, "cuda": 4e9}
-REPACK_BYTES_PER_S = 0.6e9
-START_S = 0.4
-"""Before anything was measured here; the policy learns the true figures from the first load on."""
 MEMORY_BYTES_PER_S = {"host": 12e9, "cuda": 400e9}
 """A decoded token reads every weight once."""
 
@@ -32,8 +29,16 @@ class Profiles:
     """
 
     def __init__(
-        self, devices: Sequence[Device], hub: HubConfig, models: Mapping[str, ModelConfig], *, default_threads: int
+        self,
+        devices: Sequence[Device],
+        hub: HubConfig,
+        models: Mapping[str, ModelConfig],
+        *,
+        default_threads: int,
+        load_s: Callable[[Model, Placement], float] | None = None,
     ) -> None:
+        """`load_s`: what a load is expected to take; None: a guess."""
+        self._measured_load_s = load_s
         self._devices = tuple(devices)
         self._hub = hub
         self._models = models
@@ -97,12 +102,15 @@ class Profiles:
         return ModelProfile(
             model=model.name,
             placements=placements,
-            load_s=_load_s(placements[0], self._devices),
+            load_s=self._load_s(model, placements[0]),
             prefill_tokens_per_s=8 * _decode_tokens_per_s(placements[0], self._devices),
             decode_tokens_per_s=_decode_tokens_per_s(placements[0], self._devices),
             pinned=self.is_pinned(model.name),
             floor_slots_interactive=1 if placements[0].settings.slots > 1 else 0,
         )
+
+    def _load_s(self, model: Model, placement: Placement) -> float:
+        return self._measured_load_s(model, placement) if self._measured_load_s else guess_s(placement, self._devices)
 
     def _wish(self, model: Model, context_tokens: int) -> Wish:
         config = self._config(model.name)
@@ -124,17 +132,6 @@ class Profiles:
         )
 
 
-def _kind(placement: Placement, devices: Sequence[Device]) -> str:
-    on = {where for where, _ in placement.shares}
-    return "host" if any(device.kind == "host" and device.id in on for device in devices) else "cuda"
-
-
-def _load_s(placement: Placement, devices: Sequence[Device]) -> float:
-    weights = sum(share.weights_bytes + share.projector_bytes for _, share in placement.shares)
-    repacked = sum(share.repack_bytes for _, share in placement.shares)
-    return START_S + weights / LOAD_BYTES_PER_S[_kind(placement, devices)] + repacked / REPACK_BYTES_PER_S
-
-
 def _decode_tokens_per_s(placement: Placement, devices: Sequence[Device]) -> float:
     weights = sum(share.weights_bytes + share.repack_bytes for _, share in placement.shares)
-    return MEMORY_BYTES_PER_S[_kind(placement, devices)] / max(1, weights)
+    return MEMORY_BYTES_PER_S[kind_of(placement, devices)] / max(1, weights)

@@ -105,8 +105,9 @@ class ModelState:
         return self.profile.model
 
     def learn(self, profile: ModelProfile) -> None:
+        if profile.placements != self.profile.placements:
+            self.too_large_bytes = None
         self.profile = profile
-        self.too_large_bytes = None
         self.least_bytes = min((one.total_bytes for one in profile.placements), default=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,13 @@ from partage.hub.desk import Desk
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
+from partage.hub.load_times import LoadTimes
 from partage.hub.overheads import Overheads
 from partage.hub.profiles import Profiles
 from partage.hub.residents import Checkpoint
 from partage.hub.watch import watch_devices
 from partage.hub.weighing import Weigher
+from partage.hub.weights import Weights
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
@@ -121,10 +123,13 @@ def build_hub(
     settings = PolicySettings(
         keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue, park_budget_bytes=park_budget_bytes
     )
+    clock = SystemClock()
+    times = LoadTimes(config.home / "loads.json")
+    weights = Weights(library, times, devices, clock, lambda: read_host().available_bytes)
     return Hub(
         scheduler=Scheduler(settings),
         library=library,
-        profiles=profiles_of(config, devices),
+        profiles=profiles_of(config, devices, weights.load_s),
         clients=Clients(
             {
                 name: KnownClient(client=entry.client(name), key=entry.key, address=entry.address)
@@ -135,11 +140,12 @@ def build_hub(
         ),
         devices=devices,
         make_engine=EngineMaker(config, launcher, workers or Workers()),
-        clock=SystemClock(),
+        clock=clock,
         journal=journal,
         observers=observers,
         over_limit=config.leases.over_limit,
         checkpoint=checkpoint,
+        weights=weights,
     )
 
 
@@ -202,8 +208,10 @@ def default_threads(devices: Sequence[Device]) -> int:
     return max(1, host.cores)
 
 
-def profiles_of(config: Config, devices: Sequence[Device]) -> Profiles:
-    return Profiles(devices, config.hub, config.models, default_threads=default_threads(devices))
+def profiles_of(
+    config: Config, devices: Sequence[Device], load_s: Callable[[Model, Placement], float] | None = None
+) -> Profiles:
+    return Profiles(devices, config.hub, config.models, default_threads=default_threads(devices), load_s=load_s)
 
 
 class EngineMaker:
