@@ -90,6 +90,7 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
         policy=hub.scheduler,
         engines=engines,
         leases=hub.leases.pids,
+        hold=hub.leases.held,
         learn_addresses=hub.clients.learn_addresses,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,10 @@ class Container:
     running: bool = True
     health: str = ""
     """starting, healthy, unhealthy; empty without a check."""
+    pid: int = 0
+    """Of its first process, as the machine numbers it; 0: it does not run."""
+    gpu: str | None = None
+    """The only GPU that it was given, by index or UUID."""
     addresses: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     """Those that begin with "partage.", without it."""
@@ -47,6 +51,11 @@ class Container:
             return None if text is None else parse_bytes(text)
         except InvalidRequest:
             return None
+
+    @property
+    def device(self) -> str | None:
+        """Where its lease must be: `partage.device` says, or the only GPU that it sees."""
+        return dict(self.labels).get("device") or self.gpu
 
     def now(self) -> ContainerNow:
         return ContainerNow(
@@ -72,6 +81,8 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         image=str(config.get("Image", "")),
         running=bool(state.get("Running")),
         health=str((state.get("Health") or {}).get("Status", "")),
+        pid=int(state.get("Pid") or 0),
+        gpu=_only_gpu((inspected.get("HostConfig") or {}).get("DeviceRequests") or ()),
         addresses=tuple(address for address in addresses if address and address != "None"),
         labels=tuple(
             (key.removeprefix(PREFIX), str(value))
@@ -82,6 +93,11 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         oom_killed=bool(state.get("OOMKilled")),
         memory_limit_bytes=int((inspected.get("HostConfig") or {}).get("Memory") or 0) or None,
     )
+
+
+def _only_gpu(requests: Sequence[Mapping[str, Any]]) -> str | None:
+    wanted = [str(id_) for request in requests for id_ in request.get("DeviceIDs") or ()]
+    return wanted[0] if len(wanted) == 1 else None
 
 
 def succeeded(before: Container | None, after: Container, now_s: float) -> Container:
@@ -132,13 +148,15 @@ def identities(
     found: dict[str, Client] = {}
     for container in containers:
         labels = dict(container.labels)
-        name = labels.get("client") or by_name.get(container.name)
-        if name is None and not {"class", "weight"} & labels.keys():
-            continue
-        name = name or container.name
-        client = _labelled(known.get(name) or Client(name=name), labels, container.name)
-        found.update(dict.fromkeys(container.addresses, client))
+        if "client" in labels or container.name in by_name or {"class", "weight"} & labels.keys():
+            found.update(dict.fromkeys(container.addresses, identity(container, known, by_name)))
     return found
+
+
+def identity(container: Container, known: Mapping[str, Client], by_name: Mapping[str, str]) -> Client:
+    labels = dict(container.labels)
+    name = labels.get("client") or by_name.get(container.name) or container.name
+    return _labelled(known.get(name) or Client(name=name), labels, container.name)
 
 
 def _labelled(client: Client, labels: Mapping[str, str], container: str) -> Client:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import aiodocker
 import aiohttp
+from aiodocker.containers import DockerContainer
 
 from partage.clock import Clock
 from partage.watch.container import Container, container_from, measured, succeeded
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 RETRY_S = (1.0, 5.0, 30.0)
 STATS_EVERY_S = 15.0
 MOST_CONTAINERS = 200
+_DONE_ALREADY = {304, 404, 409, 500}
+"""It is gone, or in that state already (which some versions call an error of their own)."""
 TELLING = {"start", "die", "oom", "destroy", "rename", "connect", "disconnect", "update"}
 """Events after which a container is looked at again; health_status comes with its own text."""
 
@@ -44,6 +47,7 @@ class DockerWatch:
         self._retry_s = retry_s
         self.containers: dict[str, Container] = {}
         self.connected = False
+        self._docker: aiodocker.Docker | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -69,7 +73,8 @@ class DockerWatch:
         failures = 0
         while True:
             try:
-                async with aiodocker.Docker(url=url) as docker, asyncio.TaskGroup() as tasks:
+                async with aiodocker.Docker(url=url) as self._docker, asyncio.TaskGroup() as tasks:
+                    docker = self._docker
                     tasks.create_task(self._follow(docker))
                     tasks.create_task(self._measure(docker))
             except* (aiodocker.DockerError, aiohttp.ClientError, OSError, ValueError) as group:
@@ -122,6 +127,31 @@ class DockerWatch:
             raise
         if id_ in self.containers or len(self.containers) < MOST_CONTAINERS:
             self.containers[id_] = succeeded(self.containers.get(id_), container_from(inspected), self._clock.now_s())
+
+    # ---- orders: only ever to containers that ask for it by a label --------------------------------------------------
+
+    async def pause(self, id_: str) -> bool:
+        """Stop its processes where they are. False: Docker does not let us."""
+        return await self._order(id_, lambda container: container.pause())
+
+    async def unpause(self, id_: str) -> bool:
+        return await self._order(id_, lambda container: container.unpause())
+
+    async def stop(self, id_: str) -> bool:
+        """Politely, then by force. A paused container hears it when it goes on."""
+        await self.unpause(id_)
+        return await self._order(id_, lambda container: container.stop())
+
+    async def _order(self, id_: str, order: Callable[[DockerContainer], Awaitable[object]]) -> bool:
+        if self._docker is None:
+            return False
+        try:
+            await order(self._docker.containers.container(id_))
+        except aiodocker.DockerError as error:
+            return error.status in _DONE_ALREADY
+        except (aiohttp.ClientError, OSError) as error:
+            log.warning("Docker did not answer: %s", error)
+        return True
 
     async def _measure(self, docker: aiodocker.Docker) -> None:
         """One at a time: Docker takes one to two seconds for each, most of them asleep."""

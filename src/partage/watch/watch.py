@@ -13,7 +13,8 @@ from partage.clock import Clock, unix_s
 from partage.config import Config
 from partage.domain import Client, Device, EngineId, JsonObject
 from partage.watch.alerts import Alerts
-from partage.watch.container import identities
+from partage.watch.container import identities, identity
+from partage.watch.container_leases import ContainerLeases, Hold
 from partage.watch.docker import DockerWatch
 from partage.watch.families import exposition
 from partage.watch.gauges import Gauges, PolicyViews
@@ -53,6 +54,9 @@ class Watch:
             self.observers += (self._traces,)
         self.alerts = Alerts(rules_of(config.alerts), config.alerts, unix_s)
         self.docker = DockerWatch(config.hub.docker, clock, self._containers_changed)
+        self._container_leases = ContainerLeases(
+            self.docker, lambda container: identity(container, self._known, self._by_container)
+        )
         self.history = History(config.home / "history.sqlite", unix_s)
         self._machine = Machine(config.home)
         self.sampler = Sampler(self._machine.read, self._names, clock)
@@ -70,9 +74,13 @@ class Watch:
         policy: PolicyViews,
         engines: Callable[[], Mapping[int, EngineId]],
         leases: Callable[[], Mapping[int, str]] = dict,
+        hold: Hold | None = None,
         learn_addresses: Callable[[Mapping[str, Client]], None],
     ) -> AsyncGenerator[None]:
-        """Look while inside. `engines` and `leases` give process ids; `learn_addresses` takes who calls from where."""
+        """Look while inside.
+
+        `engines` and `leases` give process ids, `learn_addresses` takes who calls from where, `hold` lends to containers.
+        """
         self._engines, self._leases, self._learn = engines, leases, learn_addresses
         self._gauges = Gauges(
             policy=policy,
@@ -93,6 +101,8 @@ class Watch:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.history.running())
                 await stack.enter_async_context(self.docker.running())
+                if hold is not None:
+                    await stack.enter_async_context(self._container_leases.running(hold))
                 await stack.enter_async_context(self.sampler.running())
                 yield
         finally:
@@ -179,6 +189,7 @@ class Watch:
         clients = identities(self.docker.containers.values(), self._known, self._by_container)
         self.metrics.know_clients(client.name for client in clients.values())
         self._learn(clients)
+        self._container_leases.look(self.docker.containers.values())
 
 
 def _plain(one: Any, without: tuple[str, ...] = ()) -> JsonObject:  # noqa: ANN401 any of the frozen readings
