@@ -40,6 +40,7 @@ from partage.hub.weights import Weights
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
+from partage.serve.container_leases import ContainerLeases
 from partage.serve.http import bind, is_loopback, serve, url_of
 from partage.serve.shop import workshop_of
 from partage.watch.watch import Watch
@@ -64,12 +65,15 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
         workers = Workers()
         hub = build_hub(config, library, journal, watch.observers, workers=workers)
 
+        container_leases = ContainerLeases(watch.docker, watch.client_of)
+        watch.on_containers = container_leases.look
         app = create_app(Desk(hub, workshop), api_settings(config), watch, hub.leases)
         async with (
             adopting(config, library),
             hub.running(),
             a_worker_waits(config, hub, workers),
             watching(hub, watch),
+            container_leases.running(hub.leases.held),
             watch_devices(hub, weigher_of(config, hub), gpus=watch.sampler.holdings),
         ):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
@@ -90,7 +94,6 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
         policy=hub.scheduler,
         engines=engines,
         leases=hub.leases.pids,
-        hold=hub.leases.held,
         learn_addresses=hub.clients.learn_addresses,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -13,8 +13,7 @@ from partage.clock import Clock, unix_s
 from partage.config import Config
 from partage.domain import Client, Device, EngineId, JsonObject
 from partage.watch.alerts import Alerts
-from partage.watch.container import identities, identity
-from partage.watch.container_leases import ContainerLeases, Hold
+from partage.watch.container import Container, identities, identity
 from partage.watch.docker import DockerWatch
 from partage.watch.families import exposition
 from partage.watch.gauges import Gauges, PolicyViews
@@ -54,9 +53,8 @@ class Watch:
             self.observers += (self._traces,)
         self.alerts = Alerts(rules_of(config.alerts), config.alerts, unix_s)
         self.docker = DockerWatch(config.hub.docker, clock, self._containers_changed)
-        self._container_leases = ContainerLeases(
-            self.docker, lambda container: identity(container, self._known, self._by_container)
-        )
+        self.on_containers: Callable[[Iterable[Container]], None] = lambda _: None
+        """Called when containers came, went, or changed."""
         self.history = History(config.home / "history.sqlite", unix_s)
         self._machine = Machine(config.home)
         self.sampler = Sampler(self._machine.read, self._names, clock)
@@ -74,12 +72,11 @@ class Watch:
         policy: PolicyViews,
         engines: Callable[[], Mapping[int, EngineId]],
         leases: Callable[[], Mapping[int, str]] = dict,
-        hold: Hold | None = None,
         learn_addresses: Callable[[Mapping[str, Client]], None],
     ) -> AsyncGenerator[None]:
         """Look while inside.
 
-        `engines` and `leases` give process ids, `learn_addresses` takes who calls from where, `hold` lends to containers.
+        `engines` and `leases` give process ids, `learn_addresses` takes who calls from where.
         """
         self._engines, self._leases, self._learn = engines, leases, learn_addresses
         self._gauges = Gauges(
@@ -101,8 +98,6 @@ class Watch:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.history.running())
                 await stack.enter_async_context(self.docker.running())
-                if hold is not None:
-                    await stack.enter_async_context(self._container_leases.running(hold))
                 await stack.enter_async_context(self.sampler.running())
                 yield
         finally:
@@ -165,6 +160,9 @@ class Watch:
         """Rows of the last so many seconds, a day at most. Blocks: it reads the file."""
         return {"rows": [_plain(row) for row in self.history.rows(unix_s() - min(seconds, KEPT_S))]}
 
+    def client_of(self, container: Container) -> Client:
+        return identity(container, self._known, self._by_container)
+
     # ---- once a second ---------------------------------------------------------------------------------------------
 
     def _names(self) -> Names:
@@ -189,7 +187,7 @@ class Watch:
         clients = identities(self.docker.containers.values(), self._known, self._by_container)
         self.metrics.know_clients(client.name for client in clients.values())
         self._learn(clients)
-        self._container_leases.look(self.docker.containers.values())
+        self.on_containers(self.docker.containers.values())
 
 
 def _plain(one: Any, without: tuple[str, ...] = ()) -> JsonObject:  # noqa: ANN401 any of the frozen readings

@@ -13,8 +13,8 @@ import pytest
 from partage.domain import Class, Client
 from partage.errors import CannotFit
 from partage.hub.lease import Lease, Wish
+from partage.serve.container_leases import ContainerLeases
 from partage.watch.container import Container, container_from, identity
-from partage.watch.container_leases import ContainerLeases
 
 BATCH = Container(id="c1", name="train", pid=7, labels=(("class", "batch"), ("lease", "6GiB")))
 
