@@ -12,7 +12,9 @@ from rich.table import Table
 
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import load_config
+from partage.device.page_cache import cached_share
 from partage.domain import JsonObject, JsonValue, Model
+from partage.hub.load_times import LOAD_TIMES, LoadTimes
 from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
 from partage.models.shelves import Shelves
@@ -67,11 +69,12 @@ def show_command(
         shelves = _shelves(home)
         model = shelves.get(name)
         manifest = shelves.store.manifest(name) if shelves.store.exists(name) else None
+        load_times = LoadTimes(shelves.store.home / LOAD_TIMES)
         if as_json:
-            print_json(_details(model, manifest, verbose=verbose))
+            print_json({**_details(model, manifest, verbose=verbose), **_load_details(model, load_times)})
             return
     table = Table(box=None, show_header=False, pad_edge=False)
-    for row in _rows(model, manifest):
+    for row in (*_rows(model, manifest), ("load", _load_summary(model, load_times))):
         table.add_row(*row)
     if verbose:
         for key, value in model.anatomy.metadata.items():
@@ -161,6 +164,27 @@ def _rows(model: Model, manifest: Manifest | None) -> list[tuple[str, str]]:
         ("file", f"{model.path} ({_megabytes(model.size_bytes)})"),
         ("modified", model.modified_at),
     ]
+
+
+def _load_details(model: Model, load_times: LoadTimes) -> JsonObject:
+    """What loads took here, and how much of the file is in the page cache now."""
+    measured: JsonObject = {
+        kind: {"cached_s": one.cached_s, "disk_s": one.disk_s}
+        for kind, one in load_times.measured(model.digest).items()
+    }
+    return {"load": measured, "cached_share": cached_share(model.path)}
+
+
+def _load_summary(model: Model, load_times: LoadTimes) -> str:
+    share = cached_share(model.path)
+    parts = [
+        f"{seconds:.1f} s {where} ({kind})"
+        for kind, one in load_times.measured(model.digest).items()
+        for seconds, where in ((one.cached_s, "from the page cache"), (one.disk_s, "from disk"))
+        if seconds is not None
+    ]
+    now = "" if share is None else f"; {share:.0%} is in the page cache now"
+    return (", ".join(parts) or "not measured yet") + now
 
 
 def _span(values: tuple[int, ...]) -> str:

@@ -13,6 +13,8 @@ from partage.domain import Device, Placement
 
 log = logging.getLogger(__name__)
 
+LOAD_TIMES = "loads.json"
+"""The file under PARTAGE_HOME."""
 LOAD_BYTES_PER_S = {"host": 1.5e9, "cuda": 4e9}
 REPACK_BYTES_PER_S = 0.6e9
 START_S = 0.4
@@ -54,6 +56,14 @@ class LoadTimes:
         cached_s, disk_s = self._costs(self._known.models.get(f"{digest} {kind}", Measured()), size, guess_s)
         share = 1.0 if cached_share is None else cached_share
         return share * cached_s + (1.0 - share) * disk_s
+
+    def measured(self, digest: str) -> dict[str, Measured]:
+        """By kind of device, as far as it was loaded here."""
+        return {
+            kind: self._known.models[key]
+            for kind in LOAD_BYTES_PER_S
+            if (key := f"{digest} {kind}") in self._known.models
+        }
 
     def learn(
         self, digest: str, kind: str, size: int, guess_s: float, cached_share: float | None, load_s: float

@@ -1,4 +1,4 @@
-"""Where each model's weights are (loaded, in the page cache, on disk), what a load costs from there, and reading ahead."""
+"""Where each model's weights are (loaded, parked, in the page cache, on disk), what a load costs from there, and reading ahead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from partage.policy.actions import Action, StartEngine
 from partage.policy.events import (
     EngineFailed,
     EngineGone,
+    EngineParked,
     EngineReady,
+    EngineUnparked,
     Event,
     ModelForgotten,
     ModelLearned,
@@ -33,8 +35,10 @@ LOOK_S = 5.0
 WORTH_TELLING_S, WORTH_TELLING_PART = 0.1, 0.25
 MOST_OF_FREE_RAM = 0.5
 """A file that would take more of it is not read ahead: it would push out what is in use."""
+MOSTLY = 0.5
+"""With less of it in the page cache, a model counts as being on disk."""
 
-Tier: TypeAlias = Literal["loaded", "page cache", "disk"]
+Tier: TypeAlias = Literal["loaded", "parked", "page cache", "disk"]
 
 
 class Library(Protocol):
@@ -80,6 +84,7 @@ class Weights:
         """As the policy was told last."""
         self._loads: dict[EngineId, _Load] = {}
         """Engines that start or are there."""
+        self._parked: set[EngineId] = set()
         self._wanted: asyncio.Queue[Model] = asyncio.Queue()
         self._reading: set[str] = set()
 
@@ -97,9 +102,8 @@ class Weights:
             model = self._local(name)
             if model is not None:
                 share = self._cached_share(model)
-                tier: Tier = (
-                    "loaded" if name in loaded else "disk" if share is not None and share < 0.5 else "page cache"
-                )
+                on_disk = share is not None and share < MOSTLY
+                tier = loaded.get(name) or ("disk" if on_disk else "page cache")
                 found.append(Price(name, tier, share, self._expected_s(model, profile.placements[0], share)))
         return found
 
@@ -119,8 +123,9 @@ class Weights:
             model.digest, kind_of(placement, self._devices), model.anatomy.weights_bytes, guess, share
         )
 
-    def _loaded(self) -> set[str]:
-        return {load.model.name for load in self._loads.values()}
+    def _loaded(self) -> dict[str, Tier]:
+        """Models with an engine."""
+        return {load.model.name: "parked" if one in self._parked else "loaded" for one, load in self._loads.items()}
 
     def _cached_share(self, model: Model) -> float | None:
         try:
@@ -148,6 +153,11 @@ class Weights:
                 self._learn(self._loads[engine], load_s)
             case EngineFailed(engine=engine) | EngineGone(engine=engine):
                 self._loads.pop(engine, None)
+                self._parked.discard(engine)
+            case EngineParked(engine=engine):
+                self._parked.add(engine)
+            case EngineUnparked(engine=engine):
+                self._parked.discard(engine)
             case RequestArrived(demand=demand) if demand.model not in self._loaded():
                 self._want(self._local(demand.model))
             case _:

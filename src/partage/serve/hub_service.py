@@ -30,7 +30,7 @@ from partage.hub.desk import Desk
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
-from partage.hub.load_times import LoadTimes
+from partage.hub.load_times import LOAD_TIMES, LoadTimes
 from partage.hub.overheads import Overheads
 from partage.hub.profiles import Profiles
 from partage.hub.residents import Checkpoint
@@ -128,7 +128,7 @@ def build_hub(
         keep_alive_s=config.hub.keep_alive_s, queue_limit=config.hub.max_queue, park_budget_bytes=park_budget_bytes
     )
     clock = SystemClock()
-    times = LoadTimes(config.home / "loads.json")
+    times = LoadTimes(config.home / LOAD_TIMES)
     weights = Weights(library, times, devices, clock, lambda: read_host().available_bytes)
     return Hub(
         scheduler=Scheduler(settings),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from partage.cli import library
 from partage.cli.models import register
+from partage.hub.load_times import LOAD_TIMES, LoadTimes
 from partage.models.store import About, Store
 
 app = typer.Typer()
@@ -109,3 +110,12 @@ def test_a_name_without_a_registry_is_told_how_to_get_one(store: Store):
     assert result.exit_code == 1
     assert "PARTAGE_REGISTRY=HOST" in result.stderr
     assert "HOST/library/llama3.2:latest" in result.stderr
+
+
+def test_show_tells_what_loads_took_here_and_where_the_weights_are(store: Store):
+    assert "not measured yet" in run(store, "show", "tiny").stdout
+    digest = store.get("tiny").digest
+    LoadTimes(store.home / LOAD_TIMES).learn(digest, "host", 96, 0.1, 1.0, 0.25)
+    assert "0.2 s from the page cache (host)" in run(store, "show", "tiny").stdout
+    details = json.loads(run(store, "show", "tiny", "--json").stdout)
+    assert details["load"] == {"host": {"cached_s": 0.25, "disk_s": None}}

@@ -12,7 +12,15 @@ from partage.errors import ModelNotFound
 from partage.hub.load_times import LoadTimes
 from partage.hub.weights import Weights
 from partage.policy.actions import StartEngine
-from partage.policy.events import EngineGone, EngineReady, ModelForgotten, ModelLearned, ModelProfile
+from partage.policy.events import (
+    EngineGone,
+    EngineParked,
+    EngineReady,
+    EngineUnparked,
+    ModelForgotten,
+    ModelLearned,
+    ModelProfile,
+)
 
 CHAT = "chat:latest"
 CHATTY = replace(SOME_MODEL, name=CHAT, size_bytes=1_500_000_000)
@@ -107,6 +115,10 @@ def test_tier_is_where_the_weights_are(weights: Weights, disk: Disk):
     disk.share = 0.25
     assert tier() == "disk"
     load(weights, 1.0)
+    assert tier() == "loaded"
+    weights.decided(0.0, EngineParked(engine="chat#1", park_s=0.1), ())
+    assert tier() == "parked"
+    weights.decided(0.0, EngineUnparked(engine="chat#1", unpark_s=0.1), ())
     assert tier() == "loaded"
     weights.decided(0.0, EngineGone(engine="chat#1", crashed=False), ())
     assert tier() == "disk"
