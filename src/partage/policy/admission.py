@@ -8,9 +8,10 @@ from partage.domain import Class, Placement
 from partage.policy import leases
 from partage.policy.events import Demand
 from partage.policy.queues import Waiting
+from partage.policy.room import suitable_placements
 from partage.policy.serving import work_s
 from partage.policy.state import ModelState, State
-from partage.policy.swapping import quantum_s, suitable_placements
+from partage.policy.suffering import quantum_s
 
 
 def admit(state: State, demand: Demand) -> ModelState | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 
-from partage.domain import DeviceId
+from partage.domain import Class, DeviceId
 from partage.policy import events, parking, turns
 from partage.policy.queues import Waiting
+from partage.policy.room import start_if_free, suitable_placements
 from partage.policy.state import ModelState, Resident, State
-from partage.policy.swapping import start_if_free, suitable_placements
 
 _LONGEST_BACKOFF_S = 60.0
 _TOO_LARGE_S = 120.0
@@ -32,10 +32,16 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
 
 
 def _head_group(state: State, model: ModelState) -> int:
-    """Those that called it. Who floods does not keep it, but for one: a load never serves nobody."""
-    lines = [line for group in model.queue.groups for line in group.lines.values()]
-    called = [line for line in lines if not state.accounts.floods(line.account, state.now_s)]
-    return max(min(1, len(lines)), sum(line.timely_count + line.late_count for line in called))
+    """Those that called it. Batch work and who floods do not keep it, but for one: a load never serves nobody."""
+    if not model.queue.ready_count:
+        return 0
+    called = [
+        line
+        for group in model.queue.groups[: Class.BATCH]
+        for line in group.lines.values()
+        if not state.accounts.floods(line.account, state.now_s)
+    ]
+    return max(1, sum(line.timely_count + line.late_count for line in called))
 
 
 def measured(state: State, event: events.EngineMeasured) -> None:

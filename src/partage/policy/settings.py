@@ -22,15 +22,17 @@ class PolicySettings:
     """GPU-seconds by which a client may be ahead of the least served and still be let forward by its deadline."""
 
     # what is loaded
-    swap_factor: float = 2.0
+    swap_factor: float = 1.0
     """A busy model leaves when the weighted waiting is worth this many times what its leaving costs; an idle one at half."""
     load_part: tuple[float, float] = (0.15, 0.35)
     """Part of the time that may go into loading: under pressure, and when there is room. Sets the residency quantum."""
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
     patience_s: tuple[float, float, float] = (120.0, 240.0, 240.0)
+    """A late request that has waited this long goes before those that can still be in time."""
+    swap_patience_s: tuple[float, float, float] = (45.0, 240.0, 240.0)
     """A model whose oldest request has waited this long is loaded next, before every other, and serves that one first."""
-    reuse_horizon_s: float = 60.0
+    reuse_horizon_s: float = 20.0
     """A victim that is likely to be asked for again within this time is dear."""
     prewarm_chance: float = 0.5
     """A model that had to leave comes back to free memory if it is at least so likely to be asked for in the horizon."""

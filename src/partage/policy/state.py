@@ -166,6 +166,8 @@ class State:
         self.displaced: dict[str, ModelState] = {}
         """Had to make room, and may come back when there is some."""
         self.plans: list[Plan] = []
+        self.next_up: ModelState | None = None
+        """Who waits for it has lost patience, and it cannot be given room yet."""
         self.loading: dict[DeviceId, int] = {}
         """Engines that are starting, by device: one at a time, for they share the link to the disk."""
         self.interactive_on: dict[DeviceId, int] = {}

@@ -158,9 +158,10 @@ def test_an_exclusive_lease_is_refused_where_a_model_is_pinned():
 
 def test_who_leaves_the_queue_never_causes_an_eviction():
     town = a_town()
-    loaded(town, "a", 8)
+    loaded(town, "a", 8, "question")
     town.lease("train", 6)
     town.end_lease("train")
+    town.finish("question")
     town.pass_time(200)
     assert not town.stopping
 

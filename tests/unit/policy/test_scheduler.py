@@ -584,3 +584,46 @@ def test_who_floods_takes_nothing_new_while_others_wait_for_memory() -> None:
     assert not [one for one in town.served if one.startswith("many")]
     town.settle()
     assert not town.open
+
+
+def test_small_models_taking_turns_cannot_keep_a_large_one_out() -> None:
+    """Room for two small ones: one of them is always new, and has yet to serve who called it."""
+    town = Town(None, gpu("gpu", 10))
+    for name in ("a", "b", "c", "d"):
+        town.learn(name, placement(("gpu", 5), slots=1), load_s=2.0)
+    town.learn("large", placement(("gpu", 10)), load_s=2.0)
+    town.ask("0", "a", class_=Class.INTERACTIVE)
+    town.ask("patient", "large", "you", class_=Class.INTERACTIVE)
+    for number in range(1, 100):
+        town.ask(str(number), "abcd"[number % 4], class_=Class.INTERACTIVE)
+        town.pass_time(1.0)
+        for request in list(town.serving):
+            town.finish(request)
+        for engine in list(town.stopping):
+            town.go(engine)
+        if number % 2:
+            for engine in set(town.running) - town.ready - town.stopping:
+                town.make_ready(engine)
+        if [one for one in town.running if one.startswith("large")]:
+            break
+    assert town.now_s < PolicySettings().swap_patience_s[0] + 10
+
+
+def test_batch_work_takes_no_memory_while_a_person_waits_for_it() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("busy", placement(("gpu", 6)), load_s=2.0)
+    town.learn("idle", placement(("gpu", 4)), load_s=2.0)
+    town.learn("large", placement(("gpu", 10)), load_s=2.0)
+    town.learn("pages", placement(("gpu", 4)), load_s=2.0)
+    for name in ("busy", "idle"):
+        town.ask(name, name, class_=Class.INTERACTIVE, output_tokens=5000)
+        town.make_ready(f"{name}#{town.scheduler.state.starts}")
+    town.finish("idle")
+    town.ask("person", "large", "you", class_=Class.INTERACTIVE)
+    for number in range(100):
+        town.ask(f"page{number}", "pages", "documents", class_=Class.BATCH)
+    town.pass_time(20.0)
+    assert not town.stopping
+    town.finish("person", "cancelled")
+    town.pass_time(20.0)
+    assert town.stopping == {"idle#2"}

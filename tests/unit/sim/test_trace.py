@@ -115,7 +115,7 @@ def test_sweep_finds_the_load_that_is_sustained_and_draws_it() -> None:
                 lambda seed, load: hub_mix(seed, load, minutes=5.0),
                 gpus(24 * GB),
                 (0.3, 8.0),
-                (0,),
+                (8,),
             )
         )
     )
