@@ -178,8 +178,7 @@ class State:
         self.retry: list[tuple[float, str]] = []
         self.reconsider_s: float | None = None
         """When a swap that was too early may be right."""
-        self.arrivals = 0
-        self.starts = 0
+        self.arrivals = self.starts = 0
 
     def new_model(self, profile: ModelProfile) -> ModelState:
         patience = self.settings.patience_s
