@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import time
 
@@ -104,7 +105,7 @@ async def measure(rounds: int) -> None:
         for name in ("queued", "prefill", "decoding", "whole", "loading"):
             times = [1000 * each for each in await phase(hub, engine, name, rounds)]
             print(
-                f"{name:9} p50 {times[len(times) // 2]:6.1f} ms, p99 {times[int(len(times) * 0.99)]:6.1f} ms, "
+                f"{name:9} p50 {times[len(times) // 2]:6.1f} ms, p99 {times[math.ceil(len(times) * 0.99) - 1]:6.1f} ms, "
                 f"longest {times[-1]:6.1f} ms of {rounds} (target p99 250)",
                 flush=True,
             )

@@ -308,6 +308,7 @@ class EmbedWork:
     """Inputs as ids of the model's own tokenizer, in place of texts."""
     truncate: bool = True
     """Cut inputs that are longer than the model's context; otherwise ContextTooLong."""
+    longest_tokens: int | None = None  # of an input, where less is wanted than the model takes
     dimensions: int | None = None
     """Keep the first so many and normalise again."""
     normalise: bool = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from partage.api.admission import can_chat, opened_by, request_of
@@ -96,12 +98,13 @@ class OllamaApi:
 
     async def _embedding(self, exchange: Exchange, asked: EmbedIn | EmbeddingsIn, work: EmbedWork) -> Answer:
         model = self._hub.model(asked.model_name)
+        tokens = options_of(model, asked.options, OLLAMA_DEFAULTS).context_tokens
         request = request_of(
             exchange,
             model,
-            work if work.inputs else None,
+            replace(work, longest_tokens=tokens) if work.inputs else None,
             keep_alive_s=keep_alive_s(asked.keep_alive),
-            context_tokens=options_of(model, asked.options, OLLAMA_DEFAULTS).context_tokens,
+            context_tokens=tokens,
         )
         return await whole_answer(exchange, self._hub.admit(request))
 

@@ -161,7 +161,7 @@ class Upstream:
         vectors: list[tuple[float, ...]] = []
         prompt_tokens = 0
         for group in grouped((*work.inputs, *work.tokens)):
-            inputs = [await self._fitting(one, truncate=work.truncate) for one in group]
+            inputs = [await self._fitting(one, work) for one in group]
             body = {
                 "input": inputs,
                 "encoding_format": "base64",
@@ -175,9 +175,9 @@ class Upstream:
             vectors = [shorten(vector, work.dimensions, normalise=work.normalise) for vector in vectors]
         yield Vectors(vectors=tuple(vectors), usage=Usage(prompt_tokens=prompt_tokens))
 
-    async def _fitting(self, asked: str | tuple[int, ...], *, truncate: bool) -> str | list[int]:
+    async def _fitting(self, asked: str | tuple[int, ...], work: EmbedWork) -> str | list[int]:
         """Return the input, or its tokens cut to what the model takes at once (keeping the closing token)."""
-        longest = self.longest_input_tokens
+        longest = min(self.longest_input_tokens, work.longest_tokens or self.longest_input_tokens)
         if isinstance(asked, str):
             if len(asked.encode()) + 2 <= longest:  # a token is a byte at least
                 return asked
@@ -186,8 +186,10 @@ class Upstream:
             tokens = list(asked)
         if len(tokens) <= longest:
             return asked if isinstance(asked, str) else tokens
-        if not truncate:
-            raise ContextTooLong(f"an input has {len(tokens)} tokens, the model takes {longest}; shorten or split it")
+        if not work.truncate:
+            raise ContextTooLong(
+                f"the input length exceeds maximum context length: {len(tokens)} tokens, not {longest}; shorten or split it"
+            )
         return [*tokens[: longest - 1], tokens[-1]]
 
 
