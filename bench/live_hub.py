@@ -170,6 +170,7 @@ class InOrder(Peer):
                 residents_bytes=device.budget_bytes - self.free_bytes(device.id),
                 leases_bytes=0,
                 loading_bytes=0,
+                promised_bytes=0,
                 free_bytes=self.free_bytes(device.id),
             )
             for device in self.devices.values()

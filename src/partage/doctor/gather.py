@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiodocker
@@ -25,7 +25,9 @@ from partage.device.processes import Processes
 from partage.doctor.machine import DockerFacts, HubFacts, Machine, PortFacts
 from partage.doctor.symptoms import SymptomReader, Symptoms
 from partage.domain import JsonObject
+from partage.errors import StoreError
 from partage.journal_format import JournalLine, parse_line
+from partage.models.store import Store
 from partage.watch.readings import Machine as Reader
 from partage.watch.readings import Names
 
@@ -72,7 +74,7 @@ async def gather(
         shm_bytes=_shm_bytes(root),
         environment={name: value for name, value in environment.items() if name.startswith(TOLD)},
         load=reading.load,
-        models={path.name: path.stat().st_size for path in models},
+        models=await asyncio.to_thread(model_sizes, config.home, models),
         disk_bytes_per_s=await asyncio.to_thread(disk_bytes_per_s, models),
         ports=_ports(config, hub_runs=status is not None),
         unix_s=unix_s(),
@@ -184,6 +186,15 @@ def model_files(home: Path) -> list[Path]:
         return [path for path in (home / "blobs").iterdir() if path.is_file() and path.stat().st_size > 8 << 20]
     except OSError:
         return []
+
+
+def model_sizes(home: Path, files: Sequence[Path]) -> dict[str, int]:
+    """Bytes by the name that a person knows the file by; a file that no model uses keeps its own."""
+    try:
+        names = {Path(model.path).name: model.name for model in reversed(Store(home).list())}
+    except StoreError:
+        names = {}
+    return {names.get(path.name, path.name): path.stat().st_size for path in files}
 
 
 def disk_bytes_per_s(models: list[Path]) -> float | None:

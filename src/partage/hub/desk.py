@@ -161,6 +161,7 @@ class Desk:
                     "strangers_bytes": ledger[device.id].strangers_bytes,
                     "residents_bytes": ledger[device.id].residents_bytes,
                     "loading_bytes": ledger[device.id].loading_bytes,
+                    "promised_bytes": ledger[device.id].promised_bytes,
                     "free_bytes": ledger[device.id].free_bytes,
                     "cores": device.cores,
                 }

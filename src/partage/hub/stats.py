@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from partage.domain import Client, JsonObject, RequestId, Usage
@@ -18,8 +19,26 @@ MAX_CLIENTS = 1000
 """Anonymous callers are clients by address: without a bound, addresses would be a leak."""
 
 
-def _samples() -> deque[float]:
-    return deque(maxlen=REMEMBERED)
+@dataclass(slots=True)
+class Samples:
+    """The last values, as they came and in order of size: whoever looks need not sort them."""
+
+    _arrived: deque[float] = field(default_factory=deque[float])
+    _ordered: list[float] = field(default_factory=list[float])
+
+    def append(self, value: float) -> None:
+        if len(self._arrived) == REMEMBERED:
+            del self._ordered[bisect_left(self._ordered, self._arrived.popleft())]
+        self._arrived.append(value)
+        insort(self._ordered, value)
+
+    def to_json(self) -> JsonObject:
+        """p50, p95 and the greatest, by the nearest rank; empty without samples."""
+        ordered = self._ordered
+        if not ordered:
+            return {}
+        last = len(ordered) - 1
+        return {"p50": ordered[round(last * 0.5)], "p95": ordered[round(last * 0.95)], "max": ordered[last]}
 
 
 @dataclass(slots=True)
@@ -34,10 +53,10 @@ class ClientStats:
     output_tokens: int = 0
     streamed_tokens: int = 0
     """Output so far, answers under way included."""
-    queued_s: deque[float] = field(default_factory=_samples)
-    load_s: deque[float] = field(default_factory=_samples)
-    ttft_s: deque[float] = field(default_factory=_samples)
-    tokens_per_s: deque[float] = field(default_factory=_samples)
+    queued_s: Samples = field(default_factory=Samples)
+    load_s: Samples = field(default_factory=Samples)
+    ttft_s: Samples = field(default_factory=Samples)
+    tokens_per_s: Samples = field(default_factory=Samples)
 
 
 class Stats:
@@ -115,19 +134,10 @@ class Stats:
                 "prompt_tokens": stats.prompt_tokens,
                 "output_tokens": stats.output_tokens,
                 "streamed_tokens": stats.streamed_tokens,
-                "queued_s": _spread(stats.queued_s),
-                "load_s": _spread(stats.load_s),
-                "ttft_s": _spread(stats.ttft_s),
-                "tokens_per_s": _spread(stats.tokens_per_s),
+                "queued_s": stats.queued_s.to_json(),
+                "load_s": stats.load_s.to_json(),
+                "ttft_s": stats.ttft_s.to_json(),
+                "tokens_per_s": stats.tokens_per_s.to_json(),
             }
             for stats in self.clients.values()
         ]
-
-
-def _spread(samples: Iterable[float]) -> JsonObject:
-    """p50, p95 and the greatest, by the nearest rank; empty without samples."""
-    ordered = sorted(samples)
-    if not ordered:
-        return {}
-    last = len(ordered) - 1
-    return {"p50": ordered[round(last * 0.5)], "p95": ordered[round(last * 0.95)], "max": ordered[last]}

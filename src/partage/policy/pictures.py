@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from partage.policy import parking
 from partage.policy.admission import predicted_wait_s
+from partage.policy.room import promised_bytes
 from partage.policy.state import ModelState, State
 from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView, TierView
 
@@ -56,6 +57,7 @@ def ledger(state: State) -> tuple[DeviceView, ...]:
             residents_bytes=state.ledger.held.get(device.id, 0) - loading.get(device.id, 0) - leased.get(device.id, 0),
             leases_bytes=leased.get(device.id, 0),
             loading_bytes=loading.get(device.id, 0),
+            promised_bytes=promised_bytes(state, device.id),
             free_bytes=state.ledger.free_bytes(device.id),
         )
         for device in state.ledger.devices.values()

@@ -136,13 +136,14 @@ def short_bytes(state: State, placement: Placement) -> dict[DeviceId, int]:
     """What is missing on each device, if what plans have been promised is left alone."""
     short: dict[DeviceId, int] = {}
     for device, share in placement.shares:
-        lacking = share.total_bytes + _promised(state, device) - state.ledger.free_bytes(device)
+        lacking = share.total_bytes + promised_bytes(state, device) - state.ledger.free_bytes(device)
         if lacking > 0:
             short[device] = lacking
     return short
 
 
-def _promised(state: State, device: DeviceId) -> int:
+def promised_bytes(state: State, device: DeviceId) -> int:
+    """What planned loads need there beyond what their victims will free: nobody else may have it."""
     promised = 0
     for plan in state.plans:
         coming = sum(one.bytes_.get(device, 0) for one in plan.victims if one.engine in state.residents)

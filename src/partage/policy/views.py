@@ -76,6 +76,8 @@ class DeviceView:
     """Held by engines that are ready or stopping."""
     leases_bytes: int
     loading_bytes: int
+    promised_bytes: int
+    """Of what is free or about to be: set aside for planned loads that wait for others to leave."""
     free_bytes: int
 
 

@@ -1,7 +1,7 @@
 """Metric families in Prometheus' text format, cheap to count and cheap to write (docs/decisions/012).
 
-A line is rendered again only when its value changed since the last scrape, so a scrape costs what happened, not what
-there is: 200 clients times 100 models are 20 000 lines a family.
+A line is rendered again only when its value changed, and a few at a time while they change, so that neither what there is
+(200 clients times 100 models are 20 000 lines a family) nor a burst between two scrapes makes a scrape long.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Literal, TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+MOST_STALE = 64
+"""Lines of a family that a scrape may find to render: more are rendered when they change."""
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -37,13 +40,13 @@ class Family:
         """Count. Counters only grow: a negative step would read as a restart."""
         assert by >= 0, f"{self.name} cannot fall"
         self._values[labels] = self._values.get(labels, 0.0) + by
-        self._stale.add(labels)
+        self._changed(labels)
 
     def reach(self, *labels: str, value: float) -> None:
         """Take the value where it is larger: for a counter that is kept elsewhere and may be corrected downwards."""
         if value > self._values.get(labels, 0.0):
             self._values[labels] = value
-            self._stale.add(labels)
+            self._changed(labels)
 
     def observe(self, *labels: str, value: float) -> None:
         counts = self._counts.get(labels)
@@ -51,7 +54,7 @@ class Family:
             counts = self._counts[labels] = [0] * (len(self.buckets) + 1)
         counts[bisect_left(self.buckets, value)] += 1
         self._values[labels] = self._values.get(labels, 0.0) + value
-        self._stale.add(labels)
+        self._changed(labels)
 
     def show(self, readings: Mapping[Labels, float | None]) -> None:
         """A gauge as it is now; what is gone, or could not be read, is not written."""
@@ -67,10 +70,18 @@ class Family:
     def count(self, *labels: str) -> int:
         return sum(self._counts.get(labels, ()))
 
-    def text(self) -> str:
+    def _changed(self, labels: Labels) -> None:
+        self._stale.add(labels)
+        if len(self._stale) > MOST_STALE:
+            self._render_stale()
+
+    def _render_stale(self) -> None:
         for labels in self._stale:
             self._lines[labels] = self._render(labels)
         self._stale.clear()
+
+    def text(self) -> str:
+        self._render_stale()
         return f"# HELP {self.name} {self.help}\n# TYPE {self.name} {self.kind}\n" + "".join(self._lines.values())
 
     def _render(self, labels: Labels) -> str:

@@ -6,13 +6,23 @@ import socket
 from pathlib import Path
 
 import pytest
+from anatomies import llama
 
 from partage.config import Config, HubConfig
 from partage.doctor import gather as gathering
 from partage.doctor.examine import examine
-from partage.doctor.gather import disk_bytes_per_s, gather, in_container, model_files, pci_gpus, read_symptoms
-from partage.domain import Footprint, LaunchSettings, Placement
+from partage.doctor.gather import (
+    disk_bytes_per_s,
+    gather,
+    in_container,
+    model_files,
+    model_sizes,
+    pci_gpus,
+    read_symptoms,
+)
+from partage.domain import Footprint, LaunchSettings, Model, Placement
 from partage.journal_format import actions_line, event_line
+from partage.models.store import Store
 from partage.policy.actions import StartEngine, StopEngine
 from partage.policy.events import Demand, EngineFailed, EngineReady, RequestArrived
 
@@ -88,3 +98,21 @@ async def test_this_machine_can_be_gathered_and_examined(tmp_path: Path, monkeyp
     assert machine.home_writable == os.access(tmp_path, os.W_OK)
     assert [one.service for one in machine.ports if one.holder is not None] == ["hub"]
     assert "ports" in [one.check for one in examine(machine)]
+
+
+def test_a_file_of_weights_is_called_by_its_models_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "blobs").mkdir()
+    for name in ("sha256-abc", "sha256-def"):
+        with (tmp_path / "blobs" / name).open("wb") as file:
+            file.truncate(9 << 20)
+    path = str(tmp_path / "blobs" / "sha256-abc")
+    model = Model(
+        name="small:1b", digest="abc", path=path, anatomy=llama(layers=1), capabilities=frozenset(), size_bytes=9 << 20
+    )
+
+    def listed(store: Store) -> list[Model]:
+        assert store.home == tmp_path
+        return [model]
+
+    monkeypatch.setattr(Store, "list", listed)
+    assert model_sizes(tmp_path, model_files(tmp_path)) == {"small:1b": 9 << 20, "sha256-def": 9 << 20}

@@ -463,6 +463,22 @@ def test_measured_memory_replaces_the_estimate() -> None:
     assert (view.residents_bytes, view.free_bytes) == (6, 4)
 
 
+def test_what_a_planned_load_will_need_beyond_its_victims_is_shown_as_promised() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 5)))
+    town.learn("b", placement(("gpu", 8)))
+    loaded(town)
+    town.pass_time(60.0)
+    assert town.scheduler.ledger_view()[0].promised_bytes == 0
+    town.ask("2", "b")
+    assert town.stopped == ["a#1"]
+    (view,) = town.scheduler.ledger_view()
+    assert (view.free_bytes, view.promised_bytes) == (5, 3)
+    town.go("a#1")
+    (view,) = town.scheduler.ledger_view()
+    assert (view.loading_bytes, view.promised_bytes) == (8, 0)
+
+
 # ---- leaving ---------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from partage.errors import ModelNotFound, QueueFull
 from partage.policy.actions import PauseEngine, Refuse, ResumeEngine, StopEngine
 from partage.policy.events import Demand, EngineFailed, EngineGone, RequestArrived, RequestFinished
 from partage.policy.views import ClientView, DeviceView, ResidentView
-from partage.watch.families import Family, exposition
+from partage.watch.families import MOST_STALE, Family, exposition
 from partage.watch.metrics import MOST_NAMES
 from partage.watch.readings import Reading
 
@@ -146,6 +146,7 @@ def test_devices_ledger_and_shares_are_shown_as_they_are(observed: Observed):
             residents_bytes=50,
             leases_bytes=0,
             loading_bytes=9,
+            promised_bytes=0,
             free_bytes=20,
         ),
     )
@@ -212,3 +213,15 @@ def test_names_follow_prometheus_conventions(observed: Observed):
             "memory_total_bytes"
         ), family
         assert not re.search(r"_(ms|mb|gb|percent|mhz)\b", family.name)
+
+
+def test_a_burst_leaves_a_scrape_only_a_few_lines_to_render(monkeypatch: pytest.MonkeyPatch):
+    family = Family(name="x_total", help="An x.", labels=("name",))
+    for number in range(10 * MOST_STALE):
+        family.add(str(number))
+    rendered: list[tuple[str, ...]] = []
+    render = Family._render
+    monkeypatch.setattr(Family, "_render", lambda self, labels: rendered.append(labels) or render(self, labels))  # type: ignore[func-returns-value]
+    text = family.text()
+    assert len(rendered) <= MOST_STALE
+    assert all(f'x_total{{name="{number}"}} 1.0\n' in text for number in range(10 * MOST_STALE))
