@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-NOT_ALONE = {"census", "receipts", "live_hub", "fuzz_hub"}
+NOT_ALONE = {"census", "pauses", "receipts", "live_hub", "fuzz_hub"}
 """Wants a directory (`python -m bench.receipts DIR`), or is only a part of others."""
 
 

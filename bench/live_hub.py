@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from bench.census import Census, Seen, routes
+from bench.pauses import Pauses
 from partage.api.app import create_app
 from partage.config import load_config
 from partage.domain import JsonObject
@@ -58,7 +59,7 @@ class LiveHub:
     async def loads(self) -> int:
         """Engines that became ready so far."""
         async with self.session.get(f"{self.url}/bench/seen") as answer:
-            return (await answer.json()).get("EngineReady", 0)
+            return (await answer.json(content_type=None)).get("EngineReady", 0)
 
     async def census(self) -> Census:
         async with self.session.get(f"{self.url}/bench/census") as answer:
@@ -185,8 +186,9 @@ async def _serve() -> None:
         hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
     app = create_app(Desk(hub, workshop), api_settings(config))
     seen = Seen()
-    hub._observers.append(seen)  # noqa: SLF001
-    app.router.routes += [_engines(hub), *routes(hub, seen)]
+    pauses = Pauses()
+    hub._observers += [seen, pauses]  # noqa: SLF001
+    app.router.routes += [_engines(hub), *routes(hub, seen), pauses.route(hub)]
     async with hub.running():
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)
 

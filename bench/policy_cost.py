@@ -34,7 +34,7 @@ class Town:
         self.requests = 0
         self.due: list[tuple[float, int, events.Event]] = []
         self.costs_s: list[tuple[str, float]] = []
-        self.tell(events.DeviceSeen(Device(id="gpu", kind="cuda", name="gpu", total_bytes=80 * GB)))
+        self.tell(events.DeviceSeen(Device(id="gpu", kind="cuda", name="gpu", total_bytes=80 * GB, contended=True)))
         for name in self.names:
             size = self.chance.choice((1, 2, 4, 8)) * GB
             placement = Placement(

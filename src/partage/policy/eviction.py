@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from partage.domain import Class, DeviceId
-from partage.policy import parking
+from partage.policy import parking, turns
 from partage.policy.queues import Group
 from partage.policy.state import Resident, State
 
@@ -141,10 +141,10 @@ def remaining_s(state: State, resident: Resident, since_s: float = math.inf, goe
     Lengths of answers are heavy-tailed: one that is longer than expected goes on for about half as long again.
     """
     slowdown = 1 + state.settings.batch_slowdown * (len(resident.serving) - 1)
-    longest_s = 0.0
+    longest_s, paused_s = 0.0, turns.paused_s(state, resident)
     for one in resident.serving.values():
         if one.served_at_s <= since_s:
-            so_far_s = state.now_s - one.served_at_s - (resident.paused_s - one.paused_before_s)
+            so_far_s = state.now_s - one.served_at_s - (paused_s - one.paused_before_s)
             left_s = one.work_s * slowdown - so_far_s
             longest_s = max(longest_s, left_s if left_s > 0 else goes_on * so_far_s)
     return longest_s

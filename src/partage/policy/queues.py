@@ -314,10 +314,12 @@ class ModelQueue:
         aside = [*self.loads.values(), *self.outgrown.values()]
         return [*aside, *(one for group in self.groups for one in group.waiting())]
 
-    def classes(self) -> set[Class]:
-        """Of all who wait."""
-        aside = (*self.loads.values(), *self.outgrown.values())
-        return {group.class_ for group in self.groups if group.count} | {one.demand.class_ for one in aside}
+    def highest_class(self) -> Class:
+        """Of all who wait; BATCH where nobody does."""
+        in_line = next((group.class_ for group in self.groups if group.count), Class.BATCH)
+        if not self.loads and not self.outgrown:
+            return in_line
+        return min([in_line, *(one.demand.class_ for one in (*self.loads.values(), *self.outgrown.values()))])
 
     def work_s(self, class_: Class) -> float:
         """Of those that go before a newcomer of this class."""

@@ -45,7 +45,6 @@ class Scheduler:
         state = self.state
         state.now_s, state.out = now_s, []
         self._room_changed, self._waits_for = False, None
-        turns.settle(state)
         leases.charge(state)
         self._note(event)
         admission.give_up(state)

@@ -137,6 +137,6 @@ def _hand_over(state: State, resident: Resident, waiting: Waiting) -> None:
     state.dequeue(waiting)
     waiting.account.serving += 1
     waiting.engine, waiting.served_at_s = resident.engine, state.now_s
-    waiting.paused_before_s = resident.paused_s
+    waiting.paused_before_s = turns.paused_s(state, resident)
     resident.last_used_s = state.now_s
     state.out.append(Serve(request=waiting.demand.id, engine=resident.engine))

@@ -41,6 +41,7 @@ class Resident:
     """Of the host's cores, while it computes; 0 for an engine that computes elsewhere."""
     contends_on: tuple[DeviceId, ...] = ()
     """Where it takes turns with others (turns.py), while it serves."""
+    contends_on_gpus: tuple[DeviceId, ...] = ()
     turn_class: Class | None = None
     in_turn: bool = False
     ran_s: float = 0.0
@@ -130,6 +131,10 @@ class Turns:
     """They serve somebody on such a device."""
     paused: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
     owed_s: dict[tuple[DeviceId, Class], float] = field(default_factory=dict[tuple[DeviceId, Class], float])
+    changed: bool = False
+    """Somebody has left."""
+    owing: bool = False
+    """Some of it is more than nothing."""
     in_share: set[tuple[DeviceId, Class]] = field(default_factory=set[tuple[DeviceId, Class]])
     """They get what they are owed now."""
     settled_s: float = 0.0

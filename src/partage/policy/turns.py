@@ -32,23 +32,36 @@ def threads_of(state: State, resident: Resident) -> int:
 
 def joins(state: State, resident: Resident) -> None:
     """It has something to compute from now on."""
-    resident.contends_on = tuple(
-        device.id for device in _contended(state, resident) if device.kind == "cuda" or resident.threads
-    )
+    devices = _contended(state, resident)
+    resident.contends_on = tuple(one.id for one in devices if one.kind == "cuda" or resident.threads)
+    resident.contends_on_gpus = tuple(one.id for one in devices if one.kind == "cuda")
     if resident.contends_on:
+        settle(state)
         state.turns.contending[resident.engine] = resident
         resident.turn_class = None
 
 
 def leaves(state: State, resident: Resident) -> None:
     """It has nothing to compute any more. If it is paused, `take` resumes it: it may have something to tidy up."""
-    state.turns.contending.pop(resident.engine, None)
+    if resident.engine in state.turns.contending:
+        settle(state)
+        del state.turns.contending[resident.engine]
+        state.turns.changed = True
+
+
+def paused_s(state: State, resident: Resident) -> float:
+    """In all, until now."""
+    return resident.paused_s + (state.now_s - state.turns.settled_s if resident.paused else 0.0)
 
 
 def settle(state: State) -> None:
-    """Reckon what happened since the last event: who ran, who was paused, who is owed."""
+    """Reckon what happened since the last change: who ran, who was paused, who is owed."""
     turns = state.turns
     passed_s, turns.settled_s = state.now_s - turns.settled_s, state.now_s
+    if not turns.paused and not turns.owing:
+        for resident in turns.contending.values():
+            resident.ran_s += passed_s
+        return
     got, missed = set[tuple[str, Class | None]](), set[tuple[str, Class | None]]()
     for resident in turns.contending.values():
         places = [(device, resident.turn_class) for device in resident.contends_on]
@@ -64,27 +77,31 @@ def settle(state: State) -> None:
         turns.owed_s[key] = min(max(owed_s + grows * passed_s, 0.0), 2 * _slice_due_s(state, key[1]))
         if turns.owed_s[key] <= _ROUNDING_S:
             turns.in_share.discard(key)
+    turns.owing = any(turns.owed_s.values())
 
 
 def take(state: State) -> None:
     """Decide who computes from now on, pause and resume accordingly, and say when to look again."""
     turns = state.turns
-    turns.next_s = math.inf
-    if not turns.contending and not turns.paused:
+    other = [one for one in turns.contending.values() if one.turn_class != class_of(state, one)]
+    if not other and not turns.changed and state.now_s < turns.next_s:
         return
-    for resident in turns.contending.values():
+    settle(state)
+    turns.next_s, turns.changed = math.inf, False
+    for resident in other:
         _classify(state, resident)
+    if not turns.paused and _all_fit(state):
+        return
     for key, owed_s in turns.owed_s.items():
         if owed_s >= _slice_due_s(state, key[1]) - _ROUNDING_S:
             turns.in_share.add(key)
     order = sorted(turns.contending.values(), key=lambda one: _rank(state, one))
-    computing = _fitting(state, order)
+    _choose(state, order)
     for resident in order:
-        resident.in_turn = resident in computing
         if not resident.in_turn and not resident.paused:
             resident.paused, resident.paused_at_s = True, state.now_s
             turns.paused[resident.engine] = resident
-            state.out.append(PauseEngine(engine=resident.engine, reason=_reason(state, resident, computing)))
+            state.out.append(PauseEngine(engine=resident.engine, reason=_reason(state, resident, order)))
     for resident in list(turns.paused.values()):  # after the pauses: the cores are free by then
         if resident.in_turn or resident.engine not in turns.contending:
             resident.paused, resident.paused_at_s = False, math.inf
@@ -101,23 +118,25 @@ def bound_s(state: State) -> float:
 
 def class_of(state: State, resident: Resident) -> Class:
     """Case 2."""
-    wanted = {class_ for class_ in Class if resident.by_class[class_]} | resident.model.queue.classes()
-    if resident.gated:
-        wanted.update(*(plan.model.queue.classes() for plan in state.plans if resident in plan.victims))
-    return min(wanted, default=Class.BATCH)
+    served = resident.by_class
+    if served[Class.INTERACTIVE]:
+        return Class.INTERACTIVE
+    highest = min(Class.NORMAL if served[Class.NORMAL] else Class.BATCH, resident.model.queue.highest_class())
+    if not resident.gated:
+        return highest
+    return min([highest, *(plan.model.queue.highest_class() for plan in state.plans if resident in plan.victims)])
 
 
 def _classify(state: State, resident: Resident) -> None:
     """Who joins a class is placed among its members by its run time: not far ahead, and not far behind (case 3)."""
     class_ = class_of(state, resident)
-    if class_ == resident.turn_class:
-        return
     peers = [one.ran_s for one in state.turns.contending.values() if one is not resident and one.turn_class == class_]
     if peers:
         resident.ran_s = min(max(resident.ran_s, min(peers) - state.settings.slice_s), max(peers))
     resident.turn_class, resident.in_turn = class_, False
-    for device in resident.contends_on if class_ != Class.INTERACTIVE else ():
-        state.turns.owed_s.setdefault((device, class_), 0.0)
+    if 0 < state.settings.class_shares[class_] < 1:
+        for device in resident.contends_on:
+            state.turns.owed_s.setdefault((device, class_), 0.0)
 
 
 def _rank(state: State, resident: Resident) -> tuple[bool, int, float, float]:
@@ -126,24 +145,38 @@ def _rank(state: State, resident: Resident) -> tuple[bool, int, float, float]:
     return not _in_share(state, resident), class_, resident.ran_s - ahead_s, resident.paused_at_s  # cases 1, 2, 3, 3
 
 
-def _fitting(state: State, order: list[Resident]) -> list[Resident]:
-    cores = max((device.cores for device in state.ledger.devices.values() if device.kind == "host"), default=0)
+def _all_fit(state: State) -> bool:
+    """The usual case: there is nothing to choose."""
+    contending = state.turns.contending.values()
+    people = {gpu for one in contending if one.turn_class == Class.INTERACTIVE for gpu in one.contends_on_gpus}
+    disturbed = people and any(
+        one.turn_class == Class.BATCH and not people.isdisjoint(one.contends_on_gpus) for one in contending
+    )
+    if disturbed or sum([one.threads for one in contending]) > _cores(state):
+        return False
+    for resident in contending:
+        resident.in_turn = True
+    return True
+
+
+def _choose(state: State, order: list[Resident]) -> None:
+    cores = _cores(state)
     with_people: set[str] = set()
-    computing: list[Resident] = []
     for resident in order:
-        gpus = [device for device in resident.contends_on if state.ledger.devices[device].kind == "cuda"]
-        disturbs = _class(resident) == Class.BATCH and not with_people.isdisjoint(gpus)
-        if resident.threads > cores or (disturbs and not _in_share(state, resident)):
-            continue
-        cores -= resident.threads
-        computing.append(resident)
-        if _class(resident) == Class.INTERACTIVE:
-            with_people.update(gpus)
-    return computing
+        disturbs = resident.turn_class == Class.BATCH and not with_people.isdisjoint(resident.contends_on_gpus)
+        resident.in_turn = resident.threads <= cores and (not disturbs or _in_share(state, resident))
+        if resident.in_turn:
+            cores -= resident.threads
+            if resident.turn_class == Class.INTERACTIVE:
+                with_people.update(resident.contends_on_gpus)
 
 
-def _reason(state: State, resident: Resident, computing: list[Resident]) -> PauseReason:
-    first = next(one for one in computing if not set(resident.contends_on).isdisjoint(one.contends_on))
+def _cores(state: State) -> int:
+    return max((device.cores for device in state.ledger.devices.values() if device.kind == "host"), default=0)
+
+
+def _reason(state: State, resident: Resident, order: list[Resident]) -> PauseReason:
+    first = next(one for one in order if one.in_turn and not set(resident.contends_on).isdisjoint(one.contends_on))
     if _class(first) < _class(resident):
         return "urgent"
     return "share" if _class(first) > _class(resident) and _in_share(state, first) else "turn"
@@ -158,12 +191,10 @@ def _next_change_s(state: State) -> float:
             owed_s = turns.owed_s.get((device, _class(waiting)))
             if owed_s is not None:
                 waits_s.append((_slice_due_s(state, _class(waiting)) - owed_s) / share)
-        for other in turns.contending.values():
+        for other in turns.contending.values() if waiting.threads else ():
             if other.in_turn and other.turn_class == waiting.turn_class:
                 waits_s.append(waiting.ran_s + state.settings.slice_s / 2 - other.ran_s)
-    if turns.paused:
-        shares = state.settings.class_shares
-        waits_s += [turns.owed_s[key] / (1 - shares[key[1]]) for key in turns.in_share]
+    waits_s += [turns.owed_s[key] / (1 - state.settings.class_shares[key[1]]) for key in turns.in_share]
     ahead_s = [wait_s for wait_s in waits_s if wait_s > _ROUNDING_S]
     return state.now_s + max(_SOONEST_S, min(ahead_s)) if ahead_s else math.inf
 
@@ -175,7 +206,8 @@ def _slice_due_s(state: State, class_: Class) -> float:
 
 
 def _in_share(state: State, resident: Resident) -> bool:
-    return any((device, resident.turn_class) in state.turns.in_share for device in resident.contends_on)
+    in_share = state.turns.in_share
+    return bool(in_share) and any((device, resident.turn_class) in in_share for device in resident.contends_on)
 
 
 def _class(resident: Resident) -> Class:

@@ -1,0 +1,214 @@
+"""A person's chat beside a saturating batch job on another model, on the same cores: what each loses by the other.
+
+Four ways in turn, several times over, in one hub: the chat alone, the batch job alone, both with the hub's pausing, both
+without it (as two servers by hand). Targets, for p95 of the time to first token and of the time per token: at most 1.15 x
+of alone; for the job: 90 % of the time the chat leaves free, and its share of 10 % under a chat without a break; for
+pausing and going on: 5 ms; no pause longer than the bound.
+
+python -m bench beside_batch
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.live_hub import CHAT, LiveHub, live_hub
+from partage.domain import ChatWork, JsonObject, LaunchSettings, Message, Sampling
+from partage.engine.llamacpp import LlamaCpp
+from partage.engine.spec import LaunchSpec
+from partage.models.store import Store
+
+JOB = "batch-copy"
+ROUNDS, ROUND_S, PERMANENT_S = 4, 8.0, 12.0
+STREAMS = 4
+THINK_S = (0.2, 0.9)
+QUESTION = "Tell me in a few words how the weather was in the year {}, and what people wore. "
+CONFIG = f"""
+clients: {{job: {{key: job-key, class: batch}}, ana: {{key: ana-key, class: interactive}}}}
+models: {{"{CHAT}": {{slots: 2, context: 2048}}, "{JOB}": {{slots: {STREAMS}, context: 2048}}}}
+"""
+
+
+@dataclass
+class Chat:
+    """What the person saw."""
+
+    first_s: list[float] = field(default_factory=list[float])
+    gaps_s: list[float] = field(default_factory=list[float])
+    busy_s: float = 0.0
+
+    def add(self, other: Chat) -> None:
+        self.first_s += other.first_s
+        self.gaps_s += other.gaps_s
+        self.busy_s += other.busy_s
+
+
+async def pieces(hub: LiveHub, key: str, body: JsonObject) -> AsyncGenerator[float, None]:
+    """The time of every token."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with hub.session.post(f"{hub.url}/api/chat", json=body, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        async for line in answer.content:
+            if not json.loads(line)["done"]:
+                yield time.perf_counter()
+
+
+def body(model: str, text: str, tokens: int) -> JsonObject:
+    options: JsonObject = {"num_predict": tokens, "temperature": 0, "seed": 1}
+    return {"model": model, "messages": [{"role": "user", "content": text}], "options": options}
+
+
+async def person(hub: LiveHub, until: float, chat: Chat, seed: int, *, thinks: bool) -> None:
+    chance = random.Random(seed)  # the same questions and pauses in every way
+    while time.perf_counter() < until:
+        began = last = time.perf_counter()
+        asked = body(CHAT, QUESTION.format(chance.randrange(1000, 2000)), 32)
+        async with aclosing(pieces(hub, "ana-key", asked)) as times:
+            async for at in times:
+                (chat.gaps_s if last > began else chat.first_s).append(at - last)
+                last = at
+        chat.busy_s += time.perf_counter() - began
+        if thinks:
+            await asyncio.sleep(chance.uniform(*THINK_S))
+
+
+async def job(hub: LiveHub, until: float, made: list[float]) -> None:
+    while time.perf_counter() < until:
+        async with aclosing(pieces(hub, "job-key", body(JOB, "Write a long story about a lighthouse.", 400))) as times:
+            async for at in times:
+                if at > until:
+                    return
+                made.append(at)
+
+
+async def together(
+    hub: LiveHub, seconds: float, *, chats: bool, works: bool, thinks: bool = True, seed: int = 0
+) -> tuple[Chat, float]:
+    """What the person saw, and the job's tokens per second."""
+    chat, made = Chat(), list[float]()
+    began = time.perf_counter()
+    until = began + seconds
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(STREAMS if works else 0):
+            tasks.create_task(job(hub, until, made))
+        if chats:
+            tasks.create_task(person(hub, until, chat, seed, thinks=thinks))
+    return chat, len(made) / seconds
+
+
+async def pauses(hub: LiveHub, on: str = "") -> dict[str, float]:
+    async with hub.session.get(f"{hub.url}/bench/pauses{on and '?on=' + on}") as answer:
+        return await answer.json()
+
+
+async def latency() -> tuple[list[float], list[float]]:
+    """Seconds from pause() until no thread of the engine runs, and from resume() until one does, by the kernel's word."""
+    path = Store(Path(tempfile.gettempdir(), f"partage-bench-models-{os.getuid()}")).get(CHAT).path
+    settings = LaunchSettings(context_tokens=2048, slots=1, threads=2)
+    with tempfile.TemporaryDirectory() as run_dir:
+        engine = LlamaCpp(LaunchSpec(id="paused", model_path=path, settings=settings, run_dir=run_dir))
+        loaded = await engine.start()
+        work = ChatWork(messages=(Message(role="user", content="Count."),), sampling=Sampling(max_tokens=1500))
+        stopping, going = list[float](), list[float]()
+        try:
+            async with aclosing(engine.stream(work)) as outputs:
+                number = 0
+                async for _ in outputs:
+                    number += 1
+                    if number % 8:
+                        continue
+                    stopping.append(_until(engine.pause, loaded.pid or 0, stopped=True))
+                    await asyncio.sleep(0.02)
+                    going.append(_until(engine.resume, loaded.pid or 0, stopped=False))
+                    if len(going) == 40:
+                        break
+        finally:
+            await engine.stop(1.0)
+    return stopping, going
+
+
+def _until(act: Callable[[], None], pid: int, *, stopped: bool) -> float:
+    began = time.perf_counter()
+    act()
+    while True:
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        if all(state == "T" for state in states) if stopped else not all(state == "T" for state in states):
+            return time.perf_counter() - began
+
+
+def p95(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[int(0.95 * (len(ordered) - 1))]
+
+
+@asynccontextmanager
+async def _hub() -> AsyncGenerator[LiveHub]:
+    async with live_hub(CONFIG) as hub:
+        await hub.post("/api/copy", {"source": CHAT, "destination": JOB})
+        try:
+            for model in (CHAT, JOB):
+                await hub.post("/api/generate", {"model": model, "keep_alive": -1})
+            yield hub
+        finally:
+            async with hub.session.delete(f"{hub.url}/api/delete", json={"model": JOB}):
+                pass
+
+
+async def measure() -> None:
+    names = ("alone", "managed", "unmanaged")
+    seen = {name: Chat() for name in names}
+    rates: dict[str, list[float]] = {name: [] for name in ("alone", "managed", "unmanaged", "permanent")}
+    async with _hub() as hub:
+        await together(hub, 2.0, chats=True, works=False)
+        for number in range(ROUNDS):
+            seen["alone"].add((await together(hub, ROUND_S, chats=True, works=False, seed=number))[0])
+            rates["alone"].append((await together(hub, ROUND_S / 2, chats=False, works=True))[1])
+            for name, on in (("managed", "1"), ("unmanaged", "0")):
+                await pauses(hub, on)
+                chat, rate = await together(hub, ROUND_S, chats=True, works=True, seed=number)
+                seen[name].add(chat)
+                rates[name].append(rate)
+            await pauses(hub, "1")
+        for _ in range(2):
+            rates["permanent"].append((await together(hub, PERMANENT_S, chats=True, works=True, thinks=False))[1])
+        paused = await pauses(hub)
+    alone = seen["alone"]
+    first_s, token_s = p95(alone.first_s), p95(alone.gaps_s)
+    for name in names:
+        chat = seen[name]
+        print(
+            f"chat {name}: {len(chat.first_s)} answers, p95 to first token {1e3 * p95(chat.first_s):.0f} ms = "
+            f"{p95(chat.first_s) / first_s:.2f} x, p95 per token {1e3 * p95(chat.gaps_s):.1f} ms = "
+            f"{p95(chat.gaps_s) / token_s:.2f} x (target 1.15)"
+        )
+    job_alone = statistics.median(rates["alone"])
+    for name in ("managed", "unmanaged"):
+        free = 1 - seen[name].busy_s / (ROUNDS * ROUND_S)
+        part = statistics.mean(rates[name]) / job_alone
+        print(f"job {name}: {part:.0%} of its rate alone in {free:.0%} free time = {part / free:.0%} (target 90)")
+    permanent = [rate / job_alone for rate in rates["permanent"]]
+    print(
+        f"job beside a chat without a break: {min(permanent):.0%} to {max(permanent):.0%} of its rate alone (target 10)"
+    )
+    print(f"{paused['count']} pauses, longest {paused['longest_s']:.2f} s (bound {paused['bound_s']:.1f})")
+    stopping, going = await latency()
+    for what, values in (("to stand still", stopping), ("to go on", going)):
+        print(f"{what}: median {1e3 * statistics.median(values):.2f} ms, p95 {1e3 * p95(values):.2f} ms (target 5)")
+
+
+def main() -> None:
+    asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    main()
