@@ -50,9 +50,20 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
             str(one["context_tokens"]),
         )
     console().print(table if residents else "no model is in memory")
+    for one in cast("list[JsonObject]", status.get("leases", [])):
+        console().print(_lease_line(one))
     for device in devices:
         free, budget = _size(device["free_bytes"]), _size(device["budget_bytes"])
         console().print(f"{device['name']}: {free} free of {budget}")
+
+
+def _lease_line(one: JsonObject) -> str:
+    if one["state"] == "waiting":
+        return f"lease {one['id']}: {_size(one['bytes'])} for {one['client']}, waiting at place {one['position']}"
+    used = _size(one["measured_bytes"])
+    return (
+        f"lease {one['id']}: {_size(one['bytes'])} of {one['device']} for {one['client']}, {one['state']}, {used} used"
+    )
 
 
 def load_command(name: Name, url: Url = None) -> None:

@@ -47,6 +47,7 @@ TABS: Mapping[str, tuple[str, ...]] = {
     "queue": ("MODEL", "POS", "CLIENT", "CLASS", "WAITED", "PREDICTED"),
     "alerts": ("SEVERITY", "ALERT", "ABOUT", "WHAT"),
     "containers": ("CONTAINER", "STATE", "MEMORY", "LIMIT", "CORES", "RESTARTS"),
+    "leases": ("LEASE", "STATE", "CLIENT", "CLASS", "ON", "LEASED", "USED", "FOR", "POS", "PREDICTED"),
 }
 
 
@@ -58,6 +59,8 @@ def rows_of(tab: str, picture: Picture) -> list[Row]:
             return [_client(one) for one in _list(picture.status, "clients")]
         case "queue":
             return [_queued(one) for one in _list(picture.status, "queue")]
+        case "leases":
+            return [_lease(one) for one in _list(picture.status, "leases")]
         case "alerts":
             return [_alert(one) for one in _list(picture.alerts, "standing")]
         case _:
@@ -81,7 +84,7 @@ def sorted_rows(rows: Sequence[Row], column: int, *, descending: bool) -> list[R
 
 def _device(one: JsonObject, reading: JsonObject | None) -> str:
     budget = max(1.0, _number(one, "budget_bytes"))
-    held = _number(one, "residents_bytes") + _number(one, "loading_bytes")
+    held = sum(_number(one, part) for part in ("residents_bytes", "loading_bytes", "leases_bytes"))
     ours, others = (round(BAR * part / budget) for part in (held, _number(one, "strangers_bytes")))
     ours = min(ours, BAR)
     others = min(others, BAR - ours)
@@ -142,6 +145,26 @@ def _queued(one: JsonObject) -> Row:
             _seconds(_number(one, "waited_s")),
             _seconds(_number(one, "predicted_wait_s")),
         ),
+    )
+
+
+def _lease(one: JsonObject) -> Row:
+    position = one.get("position")
+    return Row(
+        str(one["id"]),
+        (
+            _words(one["name"]),
+            _words(one["state"]),
+            _words(one["client"]),
+            _words(one["class"]),
+            _words("host" if one["device"] == "host" else str(one["device"])[:8]),
+            _bytes(one["bytes"]),
+            _bytes(one["measured_bytes"]),
+            _seconds(_number(one, "since_s")),
+            _words("" if position is None else position),
+            _seconds(None if position is None else _number(one, "predicted_wait_s")),
+        ),
+        f"{one['id']} on {one['device'] or 'whichever device is free first'}",
     )
 
 

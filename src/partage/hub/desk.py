@@ -160,6 +160,7 @@ class Desk:
                     "budget_bytes": ledger[device.id].capacity_bytes,
                     "strangers_bytes": ledger[device.id].strangers_bytes,
                     "residents_bytes": ledger[device.id].residents_bytes,
+                    "leases_bytes": ledger[device.id].leases_bytes,
                     "loading_bytes": ledger[device.id].loading_bytes,
                     "promised_bytes": ledger[device.id].promised_bytes,
                     "free_bytes": ledger[device.id].free_bytes,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from partage.clock import Clock
 from partage.device.nvml import GpuReading
-from partage.policy.views import ClientView, DeviceView, ResidentView, TierView
+from partage.policy.views import ClientView, DeviceView, LeaseView, ResidentView, TierView
 from partage.watch.alerts import Alert
 from partage.watch.families import Family, Labels
 from partage.watch.metrics import Metrics
@@ -24,6 +24,8 @@ class PolicyViews(Protocol):
     def ledger_view(self) -> tuple[DeviceView, ...]: ...
 
     def residents_view(self) -> tuple[ResidentView, ...]: ...
+
+    def leases_view(self) -> tuple[LeaseView, ...]: ...
 
     def clients_view(self) -> tuple[ClientView, ...]: ...
 
@@ -84,7 +86,7 @@ class Gauges:
         )
         self.device_ledger = _gauge(
             "partage_device_ledger_bytes",
-            "The ledger by part: budget, residents, loading, strangers, free.",
+            "The ledger by part: budget, residents, leases, loading, strangers, free.",
             "device",
             "part",
         )
@@ -114,6 +116,7 @@ class Gauges:
         self.swap = _gauge("partage_host_swap_used_bytes", "Swap in use.")
         self.disk_free = _gauge("partage_disk_free_bytes", "Free on the file system of the models.")
         self.disk_total = _gauge("partage_disk_total_bytes", "Size of the file system of the models.")
+        self.leases = _gauge("partage_leases", "Leases, by state: waiting, held.", "class", "state")
         self.alerts = _gauge("partage_alerts", "Alerts that stand, by rule.", "rule")
 
     def families(self) -> list[Family]:
@@ -149,6 +152,10 @@ class Gauges:
                 _plus(estimated, (model, device), footprint.total_bytes)
         for family, values in zip((self.slots, self.serving, self.ledger, self.estimated), sums, strict=True):
             family.show(values)
+        leases: dict[Labels, float | None] = {}
+        for lease in self._policy.leases_view():
+            _plus(leases, (lease.class_.name.lower(), "waiting" if lease.engine is None else "held"), 1)
+        self.leases.show(leases)
         received: dict[str, float] = {}
         for client in self._policy.clients_view():
             name = self._metrics.client_label(client.name)
@@ -163,6 +170,7 @@ class Gauges:
                 for part, size in (
                     ("budget", view.capacity_bytes),
                     ("residents", view.residents_bytes),
+                    ("leases", view.leases_bytes),
                     ("loading", view.loading_bytes),
                     ("strangers", view.strangers_bytes),
                     ("free", view.free_bytes),

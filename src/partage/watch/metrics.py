@@ -35,6 +35,7 @@ from partage.policy.events import (
     RequestRequeued,
 )
 from partage.watch.families import Family
+from partage.watch.lease_metrics import LeaseMetrics
 
 OTHER = "other"
 RECENT_DEADLINES = 2000
@@ -167,9 +168,10 @@ class Metrics:
             help="How long engines were paused while they served, by what for.",
             labels=("model", "reason"),
         )
+        self.leases = LeaseMetrics()
 
     def families(self) -> list[Family]:
-        return [value for value in vars(self).values() if isinstance(value, Family)]
+        return [*(value for value in vars(self).values() if isinstance(value, Family)), *self.leases.families()]
 
     def know_clients(self, names: Iterable[str]) -> None:
         """More clients that get a label value of their own: those that containers' labels name."""
@@ -232,6 +234,7 @@ class Metrics:
                 pass
         for action in actions:
             self._ordered(action, at_s)
+        self.leases.decided(at_s, event, actions)
 
     def _moved(self, event: EngineParked | EngineParkFailed | EngineUnparked) -> None:
         model = self._model_of(event.engine)
@@ -255,7 +258,7 @@ class Metrics:
                 self._engines[engine] = self.model_label(model)
             case StopEngine(engine=engine, reason=reason):
                 self.stops.add(self._model_of(engine), stop_cause(reason))
-            case PauseEngine(engine=engine, reason=reason):
+            case PauseEngine(engine=engine, reason=reason) if engine in self._engines:  # else it is a lease's
                 self._paused[engine] = (at_s, reason)
                 self.pauses.add(self._model_of(engine), reason)
             case ResumeEngine(engine=engine):

@@ -180,7 +180,24 @@ async def test_a_hub_that_is_away_leaves_the_last_picture_and_says_so(hub: FakeH
 def test_what_was_not_measured_is_a_dash_and_an_empty_hub_has_empty_tables():
     assert [cell.text for cell in rows_of("models", picture())[0].cells][4] == "-"
     empty = Picture(status={}, alerts={}, machine={})
-    assert [rows_of(tab, empty) for tab in ("models", "clients", "queue", "alerts", "containers")] == [[]] * 5
+    assert [rows_of(tab, empty) for tab in ("models", "clients", "queue", "alerts", "containers", "leases")] == [[]] * 6
     assert device_lines(Picture(status={}, alerts={}, machine={"gpu_error": "Unknown Error"})) == [
         "NVML: Unknown Error"
     ]
+
+
+def test_leases_are_a_table_of_those_held_and_those_that_wait():
+    held = {"id": "train-1", "name": "train", "state": "paused", "client": "night", "class": "batch", "device": "GPU-12345678",
+            "bytes": 6 << 30, "measured_bytes": 5 << 30, "since_s": 90.0, "position": None, "predicted_wait_s": None}  # fmt: skip
+    waits = held | {
+        "id": "b-2",
+        "state": "waiting",
+        "device": "",
+        "measured_bytes": None,
+        "position": 1,
+        "predicted_wait_s": 30.0,
+    }
+    rows = rows_of("leases", Picture(status={"leases": [held, waits]}, alerts={}, machine={}))
+    texts = [[cell.text for cell in row.cells] for row in rows]
+    assert texts[0][1:] == ["paused", "night", "batch", "GPU-1234", "6.00 GiB", "5.00 GiB", "90.0 s", "", "-"]
+    assert texts[1][-4:] == ["-", "90.0 s", "1", "30.0 s"]

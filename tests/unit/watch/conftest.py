@@ -18,7 +18,7 @@ from partage.policy.events import (
     RequestArrived,
     RequestFinished,
 )
-from partage.policy.views import ClientView, DeviceView, ResidentView, TierView
+from partage.policy.views import ClientView, DeviceView, LeaseView, ResidentView, TierView
 from partage.watch.alerts import Alert
 from partage.watch.gauges import Gauges
 from partage.watch.metrics import Metrics
@@ -35,12 +35,16 @@ class FakePolicy:
     ledger: tuple[DeviceView, ...] = ()
     residents: tuple[ResidentView, ...] = ()
     clients: tuple[ClientView, ...] = ()
+    leases: tuple[LeaseView, ...] = ()
 
     def ledger_view(self) -> tuple[DeviceView, ...]:
         return self.ledger
 
     def residents_view(self) -> tuple[ResidentView, ...]:
         return self.residents
+
+    def leases_view(self) -> tuple[LeaseView, ...]:
+        return self.leases
 
     def tier_view(self) -> TierView:
         return TierView(budget_bytes=100, held_bytes=40)
