@@ -187,9 +187,9 @@ def test_what_was_not_measured_is_a_dash_and_an_empty_hub_has_empty_tables():
 
 
 def test_leases_are_a_table_of_those_held_and_those_that_wait():
-    held = {"id": "train-1", "name": "train", "state": "paused", "client": "night", "class": "batch", "device": "GPU-12345678",
+    held: JsonObject = {"id": "train-1", "name": "train", "state": "paused", "client": "night", "class": "batch", "device": "GPU-12345678",
             "bytes": 6 << 30, "measured_bytes": 5 << 30, "since_s": 90.0, "position": None, "predicted_wait_s": None}  # fmt: skip
-    waits = held | {
+    waits: JsonObject = held | {
         "id": "b-2",
         "state": "waiting",
         "device": "",
