@@ -6,8 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 
-NOT_ALONE = {"census", "pauses", "receipts", "live_hub", "fuzz_hub"}
-"""Wants a directory (`python -m bench.receipts DIR`), or is only a part of others."""
+NOT_ALONE = {"census", "engine_load", "pauses", "receipts", "live_hub", "fuzz_hub", "random_model"}
+"""Wants arguments (`python -m bench.receipts DIR`), or is only a part of others."""
 
 
 def main() -> None:

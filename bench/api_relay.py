@@ -161,7 +161,7 @@ async def whole_p50_ms(server: Server, path: str) -> float:
 
 async def wait_up(server: Server) -> None:
     async with aiohttp.ClientSession() as session:
-        for _ in range(100):
+        for _ in range(600):
             try:
                 await read(session, server.url + "/api/chat", body_for("/api/chat", stream=True, tokens=1, paced=False))
             except aiohttp.ClientConnectionError:
@@ -184,9 +184,13 @@ async def report(streams: int, tokens: int) -> None:
             print(f"{path + ' whole, p50':<32}ms    " + "".join(f"{time_ms:10.2f}" for time_ms in times_ms))
 
 
-if __name__ == "__main__":
+def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--tokens", type=int, default=400)
     arguments.add_argument("--streams", type=int, default=64)
     parsed = arguments.parse_args()
     asyncio.run(report(parsed.streams, parsed.tokens))
+
+
+if __name__ == "__main__":
+    main()
