@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
-from partage.domain import Class
+from partage.domain import Class, JsonValue
 from partage.errors import ConfigError
 from partage.policy.actions import Refuse, Serve, StartEngine
 from partage.policy.events import Demand, EngineReady, RequestArrived, RequestFinished
@@ -89,3 +90,31 @@ def test_a_collector_that_is_gone_costs_the_oldest_traces_only(monkeypatch: pyte
 def test_an_endpoint_that_is_no_web_address_is_refused_at_the_start():
     with pytest.raises(ConfigError, match=r"hub\.traces"):
         Traces("collector:4317", "1", lambda: 0.0)
+
+
+def test_a_collector_reads_the_message_as_the_protocols_own_definition():
+    service = pytest.importorskip(
+        "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="opentelemetry-proto is not installed"
+    )
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    traces = make()
+    serve(traces)
+    message = message_of(list(traces._ended), 1000.0, "1.2.3")
+    # Strict: an unknown field or a wrong type is an error.
+    request = json_format.ParseDict(_as_protobuf_json(message), service.ExportTraceServiceRequest())
+    spans = request.resource_spans[0].scope_spans[0].spans
+    assert [one.name for one in spans] == ["request", "queued", "load", "prefill", "decode"]
+    assert {(len(one.trace_id), len(one.span_id)) for one in spans} == {(16, 8)}
+
+
+def _as_protobuf_json(part: JsonValue) -> JsonValue:
+    """OTLP writes ids in hexadecimal where protobuf's own JSON has base64."""
+    if isinstance(part, list):
+        return [_as_protobuf_json(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    ids = ("traceId", "spanId", "parentSpanId")
+    return {
+        key: base64.b64encode(bytes.fromhex(str(value))).decode() if key in ids else _as_protobuf_json(value)
+        for key, value in part.items()
+    }
