@@ -92,7 +92,7 @@ def python() -> Path:
     whole = folder / "whole"
     if whole.exists():
         return python
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINNED]
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *PINNED]
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True)
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
