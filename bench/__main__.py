@@ -6,8 +6,10 @@ import importlib
 import sys
 from pathlib import Path
 
-NOT_ALONE = {"census", "engine_load", "pauses", "receipts", "live_hub", "fuzz_hub", "random_model"}
-"""Wants arguments (`python -m bench.receipts DIR`), or is only a part of others."""
+PARTS = {"census", "gpu_copy", "gpu_engines", "live_hub", "fuzz_hub", "pauses", "random_model", "real_shapes"}
+"""Only parts of others."""
+NOT_ALONE = PARTS | {"engine_load", "receipts"}
+"""Or wants arguments (`python -m bench.receipts DIR`)."""
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from partage.domain import EngineId
 from partage.hub.hub import Hub
 from partage.hub.residents import Resident
 from partage.policy.actions import Refuse
+from partage.policy.events import EngineFailed
 
 Phase: TypeAlias = Literal["loading", "idle", "prefill", "decoding", "paused", "parked", "stopping"]
 
@@ -52,14 +53,16 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen:
-    """Counts events and refusals by kind. Satisfies hub.Observer."""
+    """Counts events and actions by kind, refusals by theirs too, loads that found no memory. Satisfies hub.Observer."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
     def decided(self, at_s: float, event: object, actions: object) -> None:
         self.counts[type(event).__name__] += 1
+        self.counts["out of memory"] += isinstance(event, EngineFailed) and event.out_of_memory
         for action in cast("list[object]", actions):
+            self.counts[type(action).__name__] += 1
             if isinstance(action, Refuse):
                 self.counts[f"refused: {action.kind}"] += 1
 

@@ -223,7 +223,7 @@ async def murder(count: int, seed: int, model_home: Path | None = None) -> Tally
     chance, tally = random.Random(seed), Tally()
     budget = max(await needs(model_home)) + (8 << 20)
     config = f"devices: [{{host: true, memory: {budget}}}]\nmodels: {{'{CHAT}': {{context: 2048}}}}"
-    async with live_hub(config, model_home=model_home) as hub:
+    async with live_hub(config, model_home=model_home, whole=True) as hub:
         async with calling(hub, tally, chance) as clients:  # what is made once, at the first use, is no leak
             await clients.ask_all()
         tally.before = await emptied(hub)

@@ -23,19 +23,23 @@ from starlette.routing import Route
 from bench.census import Census, Seen, routes
 from bench.pauses import Pauses
 from partage.api.app import create_app
+from partage.clock import SystemClock
 from partage.config import load_config
 from partage.domain import JsonObject
+from partage.engine.workers import Workers
 from partage.hub.desk import Desk
 from partage.hub.hub import Hub
 from partage.hub.library import Library
+from partage.hub.watch import watch_devices
 from partage.models.pull import pull
 from partage.models.store import Store
 from partage.policy.events import Demand
 from partage.policy.views import DeviceView
 from partage.serve.http import bind, serve
-from partage.serve.hub_service import api_settings, build_hub
+from partage.serve.hub_service import a_worker_waits, api_settings, build_hub, watching, weigher_of
 from partage.serve.shop import workshop_of
 from partage.sim.peers import Peer
+from partage.watch.watch import Watch
 
 CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
 
@@ -76,12 +80,12 @@ class LiveHub:
 
 @asynccontextmanager
 async def live_hub(
-    config: str = "", *, in_order: bool = False, model_home: Path | None = None
+    config: str = "", *, in_order: bool = False, model_home: Path | None = None, whole: bool = False
 ) -> AsyncGenerator[LiveHub]:
     """A hub with both small models in the store, on a free port, in a home of its own.
 
     `in_order`: not with our policy, but first come, first served, with a swap at each alternation. `model_home`: where the
-    models are; they are fetched otherwise.
+    models are; they are fetched otherwise. `whole`: with all that runs beside it (the watch, weighing, a waiting worker).
     """
     models = model_home or await bench_models()
     async with AsyncExitStack() as stack:
@@ -91,7 +95,13 @@ async def live_hub(
         (home / "partage.yaml").write_text(config)
         log = stack.enter_context((home / "hub.log").open("wb"))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.live_hub", *(["--in-order"] if in_order else [])),
+            *(
+                sys.executable,
+                "-m",
+                "bench.live_hub",
+                *(["--in-order"] if in_order else []),
+                *(["--whole"] if whole else []),
+            ),
             env={**os.environ, "PARTAGE_HOME": str(home), "PARTAGE_CONFIG": str(home / "partage.yaml")},
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -181,15 +191,21 @@ class InOrder(Peer):
 async def _serve() -> None:
     config = load_config()
     workshop = workshop_of(config)
-    hub = build_hub(config, Library(workshop.shelves, {}))
+    watch, workers, seen, pauses = Watch(config, SystemClock(), "bench"), Workers(), Seen(), Pauses()
+    whole = "--whole" in sys.argv
+    observers = [seen, pauses, *(watch.observers if whole else ())]
+    hub = build_hub(config, Library(workshop.shelves, {}), None, observers, workers=workers)
     if "--in-order" in sys.argv:
         hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
-    app = create_app(Desk(hub, workshop), api_settings(config))
-    seen = Seen()
-    pauses = Pauses()
-    hub._observers += [seen, pauses]  # noqa: SLF001
+    app = create_app(Desk(hub, workshop), api_settings(config), None, hub.leases)
     app.router.routes += [_engines(hub), *routes(hub, seen), pauses.route(hub)]
-    async with hub.running():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(hub.running())
+        if whole:
+            await stack.enter_async_context(a_worker_waits(config, hub, workers))
+            await stack.enter_async_context(watching(hub, watch))
+            holdings = watch.sampler.holdings
+            await stack.enter_async_context(watch_devices(hub, weigher_of(config, hub), gpus=holdings))
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)
 
 
