@@ -114,6 +114,8 @@ def environment(threads: int, devices: Sequence[DeviceId]) -> dict[str, str]:
         "OMP_THREAD_LIMIT": str(threads),  # never more, whatever a part of the library asks for
         "OMP_DYNAMIC": "false",
         # Threads that wait for each other burn their core; libgomp's own 300,000 rounds cost 90 % of the speed as soon as
-        # anything else computes on the machine (2 cores, busy: 6 tokens/s, with 1000 rounds 51; idle: 105 and 78).
+        # anything else computes on the machine (2 cores, busy: 6 tokens/s, with 1000 rounds 51; idle: 105 and 78). That other
+        # engines are paused does not help against strangers: with seven other busy processes 3 and 24. None at all would do
+        # better then (60), but where nothing else runs the cores fall asleep at each barrier: 20.
         "GOMP_SPINCOUNT": "1000",
     }
