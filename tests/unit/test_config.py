@@ -51,6 +51,7 @@ def test_the_example_of_the_design_is_understood(tmp_path: Path):
         ("models: {llama3.2: {slots: many}}", "models.llama3.2"),
         ("hub: {keep_alive: soon}", "keep_alive"),
         ("alerts: {gpu_memory: much}", "gpu_memory"),
+        ("leases: {over_limit: maybe}", "over_limit"),
         ("alerts: {gpu_memory: 90}", "gpu_memory"),
         ("devices: [{reserve: 1GiB}]", "devices[0]"),
         ("clients: {chat: {key_env: NOT_SET}}", "NOT_SET"),

@@ -45,7 +45,7 @@ class LeaseOrder(msgspec.Struct, kw_only=True):
     class_: Literal["interactive", "normal", "batch"] | None = msgspec.field(default=None, name="class")
     device: str | int | None = None
     exclusive: bool = False
-    cores: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    cores: Annotated[int, msgspec.Meta(ge=0)] | None = None
     name: Annotated[str, msgspec.Meta(max_length=100)] = ""
     pid: Pid | None = None
     max_wait: str | float | None = None

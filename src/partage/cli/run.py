@@ -34,7 +34,9 @@ OfClass = Annotated[
 ]
 OnDevice = Annotated[str | None, typer.Option("--device", help="A GPU's index or UUID, or host. Default: any GPU.")]
 Exclusive = Annotated[bool, typer.Option(help="All of the device, and nobody else on it.")]
-Cores = Annotated[int | None, typer.Option(help="On the host: cores it computes with. Default: all.")]
+Cores = Annotated[
+    int | None, typer.Option(help="On the host: cores it computes with; 0: it hardly does. Default: all.")
+]
 Name = Annotated[str, typer.Option(help="What others see of it. Default: the command.")]
 MaxWait = Annotated[str | None, typer.Option(help="Give up after so long, as in 30m.")]
 AsJson = Annotated[bool, typer.Option("--json", help="States as lines of JSON, on stderr.")]

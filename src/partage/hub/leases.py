@@ -208,7 +208,7 @@ class Leases:
         if device.kind == "cuda":
             found["CUDA_VISIBLE_DEVICES"] = device.id
             found |= mps.limits(device, lease.bytes_) if self._mps_runs() else {}
-        elif lease.wish.cores is not None:
+        elif lease.wish.cores:
             found["OMP_NUM_THREADS"] = str(lease.wish.cores)
         return found
 

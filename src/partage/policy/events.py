@@ -49,7 +49,7 @@ class LeaseDemand:
     exclusive: bool = False
     """All of the device, and nobody else on it."""
     cores: int | None = None
-    """Of the host, that it computes with; None: all of them. A GPU lease has none."""
+    """Of the host, that it computes with, in turn with engines. None: all of them; 0: it hardly computes, and is never paused."""
     max_wait_s: float | None = None
     """None: as long as any request of its class may wait."""
 

@@ -287,3 +287,13 @@ def test_batch_work_has_its_slots_back_when_an_interactive_lease_ends():
     assert len(town.serving) == 2
     town.end_lease("person")
     assert len(town.serving) == 4
+
+
+def test_a_lease_on_the_host_that_hardly_computes_is_never_paused_and_pauses_nobody():
+    town = a_town(host(100, 2))
+    town.lease("cache", 6, class_=Class.BATCH, cores=0)
+    town.learn("a", placement(("host", 8), threads=2))
+    town.ask("person", "a", class_=Class.INTERACTIVE)
+    town.make_ready(town.starting[0])
+    town.pass_time(10)
+    assert not town.paused

@@ -375,7 +375,8 @@ class Town:
     def _threads(self, engine: str) -> int:
         if engine in self._holders:
             asked, grant = self._holders[engine]
-            return min(self.cores, asked.cores or self.cores) if grant.device == "host" else 0
+            cores = self.cores if asked.cores is None else asked.cores
+            return min(self.cores, cores) if grant.device == "host" else 0
         place = self.running[engine].placement
         return min(self.cores, place.settings.threads) if "host" in dict(place.shares) else 0
 
