@@ -121,6 +121,8 @@ class Connection:
         self, method: str, path: str, body: object, headers: Mapping[str, str] | None = None
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         assert self._session is not None, "open() comes first"
+        if self._session.closed:  # it ended between the decision to serve here and now
+            raise EngineCrashed("the model server has ended")
         data = None if body is None else msgspec.json.encode(body)
         try:
             async with self._impatient():

@@ -170,7 +170,9 @@ class LlamaCpp:
             return EngineStartFailed(f"{name} could not be started: {error}")
         log = self._child.log
         killed = self._child.returncode == -signal.SIGKILL  # not by us: most likely by the kernel, for memory
-        reason = OUT_OF_MEMORY if killed and self._killed_for_memory() else log.reason()
+        reason = "it was killed while it loaded (SIGKILL)" if killed else log.reason()
+        if killed and self._killed_for_memory():
+            reason = OUT_OF_MEMORY
         message = f"{name} did not start: {reason}" + indented(log.complaints())
         return EngineOutOfMemory(message) if log.out_of_memory or killed else EngineStartFailed(message)
 
