@@ -104,6 +104,7 @@ def python() -> Path:
     return python
 
 
+@pytest.mark.timeout(700)
 def test_langchains_standard_tests_and_llama_index_pass(python: Path, model_home: Path, tmp_path: Path):
     tests = tmp_path / "test_theirs.py"
     tests.write_text(TESTS)
