@@ -73,6 +73,9 @@ class Accounts:
         self._seen_before: set[str] = set()
         self._window_at_s = 0.0
         self._clients = 0
+        self._usual_s = 0.0
+        self._usual_at_s = -math.inf
+        """When that was reckoned: it is asked for many times per event."""
 
     def of(self, name: str) -> Account:
         account = self.by_name.get(name)
@@ -103,7 +106,10 @@ class Accounts:
     def entitlement(self, account: Account, now_s: float) -> float:
         """1 for who received about as much as the average client lately; who received twice that has a half."""
         recent_s = _decayed_s(account, now_s) / account.weight
-        usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
+        if now_s != self._usual_at_s:
+            self._usual_at_s = now_s
+            self._usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
+        usual_s = self._usual_s
         return 1.0 if recent_s <= usual_s else usual_s / recent_s
 
     def floods(self, account: Account, now_s: float) -> bool:
@@ -117,6 +123,7 @@ class Accounts:
         if account.name not in self._seen:
             self._seen.add(account.name)
             self._clients += account.name not in self._seen_before
+        self._usual_at_s = -math.inf
         for one in (account, self._all):
             one.recent_s = max(0.0, _decayed_s(one, now_s) + gpu_s)
             one.recent_at_s = now_s

@@ -117,12 +117,12 @@ def _weighed(state: State, resident: Resident) -> Victim:
 
 def group_entitlement(state: State, group: Group) -> float:
     """Mean over its requests; of a sample where there are many clients."""
-    lines = list(islice(group.lines.values(), _SAMPLED))
-    count = sum(line.timely_count + line.late_count for line in lines)
-    now_s, accounts = state.now_s, state.accounts
-    return (
-        sum((line.timely_count + line.late_count) * accounts.entitlement(line.account, now_s) for line in lines) / count
-    )
+    count, entitled = 0, 0.0
+    for line in islice(group.lines.values(), _SAMPLED):
+        waiting = line.timely_count + line.late_count
+        count += waiting
+        entitled += waiting * state.accounts.entitlement(line.account, state.now_s)
+    return entitled / count
 
 
 def most_entitled_of(state: State, group: Group) -> float:

@@ -192,7 +192,10 @@ class Group:
         return self._of_line(line, now_s)
 
     def _next_of_others(self, now_s: float, held: Callable[[Account], bool]) -> Waiting | None:
-        """The one step that looks at all clients: seldom, and for seconds only."""
+        """Who had least is seldom held; where it is, this is the one step that looks at all clients."""
+        line = self._first(self._fair, in_front=True)
+        if line is not None and not held(line.account):
+            return self._of_line(line, now_s)
         free = [line for line in self.lines.values() if not line.account.at_limit and not held(line.account)]
         line = min(free, key=lambda one: (not one.in_front, one.account.virtual_s), default=None)
         return None if line is None else self._of_line(line, now_s)
