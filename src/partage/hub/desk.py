@@ -131,7 +131,7 @@ class Desk:
         return [
             ResidentView(
                 model=running.model,
-                size_bytes=sum(size for _, size in view.bytes_)
+                size_bytes=(sum(size for _, size in view.bytes_) or view.parked_bytes)
                 + (running.loaded.elsewhere_bytes if running.loaded else 0),
                 device_bytes=sum(size for device, size in view.bytes_ if device in gpus)
                 + (running.loaded.elsewhere_device_bytes if running.loaded else 0),

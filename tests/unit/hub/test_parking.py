@@ -3,15 +3,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from partage.domain import Footprint, LaunchSettings, Placement
 from partage.errors import ParkFailed
+from partage.hub.desk import Desk
 from partage.hub.residents import Checkpoint
+from partage.models.shelves import Shelves
+from partage.models.store import Store
+from partage.models.workshop import Workshop
 from partage.policy.settings import PolicySettings
 
 from .conftest import CHAT, EMBED, MIB, SLOW, House, text_of
 
+NO_MODELS = Workshop(Shelves(Store(Path("nowhere"))))
 ON_GPU = Placement(
     settings=LaunchSettings(context_tokens=4096, slots=2, threads=0),
     shares=(("gpu", Footprint(weights_bytes=600 * MIB)),),
@@ -75,6 +81,11 @@ async def test_a_model_that_makes_room_is_moved_to_ram_and_answers_again_without
         await answers(house, EMBED)
         assert states(house) == {CHAT: "parked", EMBED: "ready"}
         assert house.hub.scheduler.tier_view().held_bytes == 600 * MIB
+        shown = {
+            one.model.name: (one.state, one.size_bytes, one.device_bytes)
+            for one in Desk(house.hub, NO_MODELS).residents()
+        }
+        assert shown == {CHAT: ("parked", 600 * MIB, 0), EMBED: ("ready", 600 * MIB, 600 * MIB)}
         await answers(house, CHAT)
         assert house.started() == [CHAT, EMBED]
         assert driver.calls == ["park", "park", "unpark"]
