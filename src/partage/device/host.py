@@ -11,6 +11,7 @@ import psutil
 from partage.domain import Device
 
 HOST = "host"
+CGROUP, CPUS = Path("/sys/fs/cgroup"), Path("/sys/devices/system/cpu")
 DEFAULT_SHARE = 0.6
 """Of the RAM, for models; the rest is for the services, the page cache and other people."""
 
@@ -22,17 +23,17 @@ class HostReading:
     available_bytes: int
     """What could be taken now without swapping; page cache counts as available."""
     cores: int
-    """That this process may be scheduled on, less what a CPU quota takes away; at least 1."""
+    """Physical ones that this process may be scheduled on, less what a CPU quota takes away; at least 1."""
 
 
-def read_host(cgroup: Path = Path("/sys/fs/cgroup")) -> HostReading:
+def read_host(cgroup: Path = CGROUP, cpus: Path = CPUS) -> HostReading:
     memory = psutil.virtual_memory()
     total, available = memory.total, memory.available
     limit = _number(cgroup / "memory.max")
     if limit is not None and limit < total:
         used = (_number(cgroup / "memory.current") or 0) - _inactive_file_bytes(cgroup)
         total, available = limit, min(available, max(0, limit - used))
-    return HostReading(total_bytes=total, available_bytes=available, cores=_cores(cgroup))
+    return HostReading(total_bytes=total, available_bytes=available, cores=_cores(cgroup, cpus))
 
 
 def host_device(
@@ -51,13 +52,22 @@ def host_device(
     )
 
 
-def _cores(cgroup: Path) -> int:
-    cores = len(os.sched_getaffinity(0))
+def _cores(cgroup: Path, cpus: Path) -> int:
+    """Physical ones: two threads of a core share its arithmetic units, and llama.cpp keeps those busy with one."""
+    ours = os.sched_getaffinity(0)
+    cores = len({_siblings(cpus / f"cpu{cpu}") or str(cpu) for cpu in ours})
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _siblings(cpu: Path) -> str:
+    try:
+        return (cpu / "topology/thread_siblings_list").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # not Linux' usual tree: counted as a core of its own
 
 
 def _number(path: Path) -> int | None:

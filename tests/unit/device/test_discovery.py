@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ def test_an_unlimited_cgroup_leaves_the_machine_as_it_is(tmp_path: Path):
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert read_host(tmp_path).total_bytes == read_host(tmp_path / "absent").total_bytes
+
+
+def test_two_threads_of_one_core_count_as_one(tmp_path: Path):
+    for cpu in os.sched_getaffinity(0):
+        topology = tmp_path / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text("0-255\n")
+    assert read_host(tmp_path / "absent", tmp_path).cores == 1
+
+
+def test_without_a_topology_every_processor_is_a_core(tmp_path: Path):
+    assert read_host(tmp_path, tmp_path).cores == len(os.sched_getaffinity(0))
 
 
 def test_reading_gpus_without_a_driver_is_an_answer_not_an_exception():
