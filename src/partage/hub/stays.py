@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from partage.domain import Client, DeviceId, EngineId, JsonObject
 from partage.errors import PartageError
-from partage.policy.actions import Action, StartEngine, StopEngine
-from partage.policy.events import EngineFailed, EngineGone, EngineReady, Event
+from partage.policy.actions import Action, StartEngine, StopEngine, UnparkEngine
+from partage.policy.events import EngineFailed, EngineGone, EngineParked, EngineReady, EngineUnparked, Event
 
 KEPT = 500
 """Stays that are over. A hub that swaps every seven seconds fills them in an hour."""
@@ -41,14 +41,22 @@ class Stays:
     def __init__(self) -> None:
         self._now: dict[EngineId, Stay] = {}
         self._over: deque[Stay] = deque(maxlen=KEPT)
+        self._parked: dict[EngineId, Stay] = {}
+        """The last stay of engines that are in RAM now."""
 
     def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None:
         match event:
             case EngineReady(engine=engine) if engine in self._now:
                 self._now[engine].ready_s = at_s
+            case EngineUnparked(engine=engine) if engine in self._now:
+                self._now[engine].ready_s = at_s
+            case EngineParked(engine=engine) if engine in self._now:
+                self._parked[engine] = self._now[engine]
+                self._end(engine, at_s, "moved to RAM", failed=False)
             case EngineFailed(engine=engine, reason=reason):
                 self._end(engine, at_s, reason, failed=True)
             case EngineGone(engine=engine, crashed=crashed):
+                self._parked.pop(engine, None)
                 self._end(engine, at_s, "it crashed" if crashed else "", failed=crashed)
             case _:
                 pass
@@ -56,6 +64,9 @@ class Stays:
             if isinstance(action, StartEngine):
                 devices = tuple((device, share.total_bytes) for device, share in action.placement.shares)
                 self._now[action.engine] = Stay(action.engine, action.model, devices, action.reason, at_s)
+            elif isinstance(action, UnparkEngine) and action.engine in self._parked:
+                was = self._parked.pop(action.engine)
+                self._now[action.engine] = Stay(was.engine, was.model, was.devices, "back from RAM", at_s)
             elif isinstance(action, StopEngine) and action.engine in self._now:
                 stay = self._now[action.engine]
                 stay.stopping_s, stay.left = at_s, action.reason

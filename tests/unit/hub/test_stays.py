@@ -8,8 +8,8 @@ import pytest
 from partage.domain import Footprint, LaunchSettings, Placement
 from partage.errors import EngineStartFailed
 from partage.hub.stays import KEPT, KEPT_S, Stays
-from partage.policy.actions import StartEngine
-from partage.policy.events import EngineFailed, EngineGone, TimePassed, UnloadAsked
+from partage.policy.actions import StartEngine, UnparkEngine
+from partage.policy.events import EngineFailed, EngineGone, EngineParked, EngineUnparked, TimePassed, UnloadAsked
 
 from .conftest import CHAT, MIB, House, text_of
 
@@ -62,6 +62,17 @@ def test_a_crash_that_nobody_ordered_is_a_failed_stay():
     stays.decided(2.0, EngineGone(engine="a#1", crashed=True), [])
     (stay,) = stays.to_json(3.0)
     assert (stay["failed"], stay["left"], stay["ended_s"]) == (True, "it crashed", 2.0)
+
+
+def test_a_stay_ends_when_the_engine_is_in_ram_and_another_begins_when_it_comes_back():
+    stays = Stays()
+    stays.decided(1.0, TimePassed(), [start("a#1")])
+    stays.decided(5.0, EngineParked(engine="a#1", park_s=0.5), [])
+    stays.decided(8.0, TimePassed(), [UnparkEngine(engine="a#1")])
+    stays.decided(9.0, EngineUnparked(engine="a#1", unpark_s=1.0), [])
+    first, second = stays.to_json(10.0)
+    assert (first["ended_s"], first["left"]) == (5.0, "moved to RAM")
+    assert (second["started_s"], second["ready_s"], second["devices"]) == (8.0, 9.0, {"host": 7})
 
 
 def test_what_ended_an_hour_ago_and_what_is_too_much_is_forgotten():
