@@ -1,7 +1,8 @@
 """The lines of the journal: events and actions of the policy as JSON, and back, so that a live run can be replayed.
 
-One line per event, with the actions it led to right after it:
+One line with the policy's settings at each start of the hub; then one per event, with the actions it led to right after it:
 
+    {"at_s": 0.2, "settings": {"keep_alive_s": 300.0, "queue_limit": 512}}
     {"at_s": 12.5, "event": {"type": "EngineReady", "engine": "llama3.2:latest#7", "load_s": 3.1}}
     {"at_s": 12.5, "actions": [{"type": "Serve", "request": "r-9", "engine": "llama3.2:latest#7"}]}
 """
@@ -16,6 +17,7 @@ import msgspec
 
 from partage.policy.actions import Action
 from partage.policy.events import Event
+from partage.policy.settings import PolicySettings
 
 T = TypeVar("T")
 
@@ -35,7 +37,20 @@ class ActionsLine:
     actions: tuple[Action, ...]
 
 
-JournalLine = EventLine | ActionsLine
+@dataclass(frozen=True, slots=True)
+class SettingsLine:
+    """A hub has started: what it knew before is forgotten."""
+
+    at_s: float
+    settings: PolicySettings
+
+
+JournalLine = EventLine | ActionsLine | SettingsLine
+
+
+def settings_line(settings: PolicySettings, at_s: float) -> bytes:
+    """One line, with its newline."""
+    return msgspec.json.encode({"at_s": at_s, "settings": settings}) + b"\n"
 
 
 def event_line(event: Event, at_s: float) -> bytes:
@@ -55,6 +70,8 @@ def parse_line(line: bytes | str) -> JournalLine:
         at_s = float(fields["at_s"])
         if "event" in fields:
             return EventLine(at_s, _untagged(fields["event"], _EVENTS))
+        if "settings" in fields:
+            return SettingsLine(at_s, msgspec.convert(fields["settings"], PolicySettings))
         return ActionsLine(at_s, tuple(_untagged(one, _ACTIONS) for one in fields["actions"]))
     except (KeyError, TypeError, AttributeError, msgspec.MsgspecError) as wrong:
         raise ValueError(f"not a journal line: {wrong!r}") from wrong

@@ -17,6 +17,10 @@ import psutil
 import pytest
 from hub_process import MIB, HubProcess, running_hub
 
+from partage.journal_format import parse_lines
+from partage.policy.settings import PolicySettings
+from partage.sim.replay import replay
+
 pytestmark = pytest.mark.live
 
 CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
@@ -119,7 +123,7 @@ def test_an_engine_that_is_killed_in_mid_answer_is_an_error_for_that_client_only
         assert client.chat(CHAT, HELLO, options={"num_predict": 4}).message.content
 
 
-def test_two_models_that_do_not_fit_together_alternate_without_ever_going_over_the_budget(
+def test_two_models_that_do_not_fit_together_stay_in_the_budget_and_their_journal_replays_exactly(
     model_home: Path, tmp_path: Path
 ):
     with running_hub(tmp_path / "wide", model_home) as wide:
@@ -135,7 +139,8 @@ def test_two_models_that_do_not_fit_together_alternate_without_ever_going_over_t
             with ollama.Client(hub.url, timeout=120) as client:
                 if number % 2:
                     return bool(client.embed(EMBED, [f"text {number}"]).embeddings)
-                return bool(client.chat(CHAT, HELLO, options={"num_predict": 4}).message.content)
+                tokens = 4 if number % 10 else 80  # long enough for the hub to tell of its progress
+                return bool(client.chat(CHAT, HELLO, options={"num_predict": tokens}).message.content)
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = [pool.submit(ask, number) for number in range(60)]
@@ -144,6 +149,10 @@ def test_two_models_that_do_not_fit_together_alternate_without_ever_going_over_t
                 assert held <= budget
                 time.sleep(0.02)
         assert all(answer.result() for answer in answers)
+    with (tmp_path / "narrow" / "journal" / "hub.jsonl").open("rb") as journal:
+        found = replay(parse_lines(journal), PolicySettings())
+    assert found.actions > 60
+    assert not found.differences
 
 
 def test_a_model_that_can_never_fit_is_refused_with_the_arithmetic(model_home: Path, tmp_path: Path):

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
-from partage.journal_format import ActionsLine, EventLine, actions_line, event_line, parse_line, parse_lines
+from partage.journal_format import (
+    ActionsLine,
+    EventLine,
+    SettingsLine,
+    actions_line,
+    event_line,
+    parse_line,
+    parse_lines,
+    settings_line,
+)
 from partage.policy.actions import (
     Action,
     GrantLease,
@@ -37,6 +46,7 @@ from partage.policy.events import (
     TimePassed,
     UnloadAsked,
 )
+from partage.policy.settings import PolicySettings
 
 PLACEMENT = Placement(
     settings=LaunchSettings(context_tokens=4096, slots=2, threads=2, split=(0.5, 0.5)),
@@ -102,3 +112,8 @@ def test_empty_lines_are_passed_over() -> None:
 def test_what_is_no_journal_line_is_named_so(line: bytes) -> None:
     with pytest.raises(ValueError, match="not a journal line"):
         parse_line(line)
+
+
+def test_settings_come_back_as_they_went():
+    settings = PolicySettings(queue_limit=7, keep_alive_s=-1.0)
+    assert parse_line(settings_line(settings, 2.5)) == SettingsLine(2.5, settings)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from partage.journal_format import ActionsLine, EventLine, JournalLine
+from partage.journal_format import ActionsLine, EventLine, JournalLine, SettingsLine
 from partage.policy.actions import Action, StartEngine, StopEngine
 from partage.policy.events import EngineFailed, EngineGone, EngineReady, Event, RequestArrived
 
@@ -56,6 +56,8 @@ class SymptomReader:
                 case ActionsLine(actions=actions):
                     for action in actions:
                         self._action(action)
+                case SettingsLine():
+                    pass
         return Symptoms(
             spanned_s=self._last_s - (self._first_s or 0.0),
             loading_s=self._loading_s,

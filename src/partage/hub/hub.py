@@ -72,6 +72,7 @@ from partage.policy.events import (
     TimePassed,
 )
 from partage.policy.scheduler import Scheduler
+from partage.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ class Profiles(Protocol):
 
 
 class Journal(Protocol):
+    def begin(self, at_s: float, settings: PolicySettings) -> None: ...
+
     def write(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
 
 
@@ -146,6 +149,8 @@ class Hub:
         self._make_engine = make_engine
         self._checkpoint = checkpoint
         self._journal = journal
+        if journal is not None:
+            journal.begin(clock.now_s(), scheduler.settings)
         self.weights = weights
         self._observers: list[Observer] = [self.stats, self.stays, *observers, *([weights] if weights else [])]
         self._tickets: dict[RequestId, Ticket] = {}

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from partage.journal_format import actions_line, event_line
+from partage.journal_format import actions_line, event_line, settings_line
 from partage.policy.actions import Action
-from partage.policy.events import Event, RequestProgressed
+from partage.policy.events import Event
+from partage.policy.settings import PolicySettings
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,20 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
+    def begin(self, at_s: float, settings: PolicySettings) -> None:
+        """A hub starts."""
+        self._append(at_s, settings_line(settings, at_s))
+
     def write(self, at_s: float, event: Event, actions: Sequence[Action]) -> None:
-        if self._file is None or (isinstance(event, RequestProgressed) and not actions):
-            return  # progress alone only corrects a charge; it would be most of the journal
+        """Every event, also those that led to nothing: what is left out is missing when the journal is played again."""
         line = event_line(event, at_s)
         if actions:
             line += actions_line(actions, at_s)
+        self._append(at_s, line)
+
+    def _append(self, at_s: float, line: bytes) -> None:
+        if self._file is None:
+            return
         try:
             self._file.write(line)
             self._size_bytes += len(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from partage.journal_format import ActionsLine, EventLine, JournalLine
+from partage.journal_format import ActionsLine, EventLine, JournalLine, SettingsLine
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
 from partage.policy.scheduler import Scheduler
@@ -28,11 +28,17 @@ class Replay:
 
 
 def replay(lines: Iterable[JournalLine], settings: PolicySettings, *, most_differences: int = 10) -> Replay:
-    """Wake-ups are left out of the comparison: they ask for a time and decide nothing."""
+    """From each start of the hub in the journal, with the settings it had; `settings`: of one that does not say.
+
+    Wake-ups are left out of the comparison: they ask for a time and decide nothing.
+    """
     scheduler = Scheduler(settings)
     count = decided = 0
     differences: list[Difference] = []
     for event, then in _paired(lines):
+        if isinstance(event, SettingsLine):
+            scheduler = Scheduler(event.settings)
+            continue
         count += 1
         now = tuple(one for one in scheduler.decide(event.event, event.at_s) if not isinstance(one, WakeAt))
         decided += len(now)
@@ -42,7 +48,7 @@ def replay(lines: Iterable[JournalLine], settings: PolicySettings, *, most_diffe
     return Replay(events=count, actions=decided, differences=differences)
 
 
-def _paired(lines: Iterable[JournalLine]) -> Iterable[tuple[EventLine, tuple[Action, ...]]]:
+def _paired(lines: Iterable[JournalLine]) -> Iterable[tuple[EventLine | SettingsLine, tuple[Action, ...]]]:
     """Each event with the actions that follow it; an event that led to nothing has no line of actions."""
     pending: EventLine | None = None
     for line in lines:
@@ -51,6 +57,11 @@ def _paired(lines: Iterable[JournalLine]) -> Iterable[tuple[EventLine, tuple[Act
                 if pending is not None:
                     yield pending, ()
                 pending = line
+            case SettingsLine():
+                if pending is not None:
+                    yield pending, ()
+                pending = None
+                yield line, ()
             case ActionsLine(actions=actions):
                 if pending is not None:
                     yield pending, actions

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from partage.domain import Class
-from partage.journal_format import actions_line, event_line, parse_lines
+from partage.journal_format import actions_line, event_line, parse_lines, settings_line
 from partage.policy import actions, events
 from partage.policy.settings import PolicySettings
 from partage.sim.compare import POLICIES, UNBOUNDED, decider, rows, summaries, sustained_load
@@ -75,6 +75,13 @@ def test_journal_played_again_comes_to_the_same_decisions() -> None:
 def test_journal_under_other_settings_shows_where_it_differs() -> None:
     found = replay(parse_lines(journal_of(0.6)), PolicySettings(queue_limit=0))
     assert isinstance(found.differences[0].event, events.RequestArrived)
+
+
+def test_journal_of_a_hub_that_was_started_again_is_played_from_each_start() -> None:
+    run = [settings_line(UNBOUNDED, 0.0), *journal_of(0.6)]
+    found = replay(parse_lines([*run, *run]), PolicySettings(queue_limit=0))
+    assert found.events > 200
+    assert not found.differences
 
 
 def test_journal_can_be_run_on_another_machine(tmp_path: Path) -> None:
