@@ -39,6 +39,8 @@ class Profiles:
     ) -> None:
         """`load_s`: what a load is expected to take; None: a guess."""
         self._measured_load_s = load_s
+        self.corrected: Callable[[Model, Placement], Placement] = lambda _model, placement: placement
+        """A placement with what it was measured to hold, where it was."""
         self._devices = tuple(devices)
         self._hub = hub
         self._models = models
@@ -71,6 +73,10 @@ class Profiles:
         self._devices = tuple(replace(one, overhead_bytes=size) if one.id == device else one for one in self._devices)
         self._outdated |= self._learned.keys()
 
+    def outdated(self, model: str) -> None:
+        """More is known of it: it is told of anew when it is next asked for."""
+        self._outdated.add(model)
+
     def forget(self, model: str) -> None:
         self._learned.pop(model, None)
 
@@ -98,7 +104,8 @@ class Profiles:
             # Only an Ollama server can be asked to let a model go.
             pinned = model.remote.kind != "ollama" or self.is_pinned(model.name)
             return ModelProfile(model=model.name, placements=placements, load_s=1.0, pinned=pinned)
-        placements = placements_for(model.anatomy, model.projector, self._devices, self._wish(model, context_tokens))
+        estimated = placements_for(model.anatomy, model.projector, self._devices, self._wish(model, context_tokens))
+        placements = tuple(self._corrected(model, one) for one in estimated)
         return ModelProfile(
             model=model.name,
             placements=placements,
@@ -108,6 +115,13 @@ class Profiles:
             pinned=self.is_pinned(model.name),
             floor_slots_interactive=1 if placements[0].settings.slots > 1 else 0,
         )
+
+    def _corrected(self, model: Model, placement: Placement) -> Placement:
+        """What has run here is not refused because it held a little more than the device's budget."""
+        budgets = {device.id: device.budget_bytes for device in self._devices}
+        corrected = self.corrected(model, placement)
+        fits = all(share.total_bytes <= budgets.get(device, 0) for device, share in corrected.shares)
+        return corrected if fits else placement
 
     def _load_s(self, model: Model, placement: Placement) -> float:
         return self._measured_load_s(model, placement) if self._measured_load_s else guess_s(placement, self._devices)

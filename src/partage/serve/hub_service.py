@@ -27,6 +27,7 @@ from partage.engine.workers import WAITING_BYTES, Workers
 from partage.errors import ConfigError
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.desk import Desk
+from partage.hub.footprints import FOOTPRINTS, Footprints
 from partage.hub.hub import Hub, Observer
 from partage.hub.journal import Journal
 from partage.hub.library import Library
@@ -130,10 +131,13 @@ def build_hub(
     clock = SystemClock()
     times = LoadTimes(config.home / LOAD_TIMES)
     weights = Weights(library, times, devices, clock, lambda: read_host().available_bytes)
+    profiles = profiles_of(config, devices, weights.load_s)
+    footprints = Footprints(config.home / FOOTPRINTS, lambda name: library.get(name).digest, profiles.outdated)
+    profiles.corrected = footprints.corrected
     return Hub(
         scheduler=Scheduler(settings),
         library=library,
-        profiles=profiles_of(config, devices, weights.load_s),
+        profiles=profiles,
         clients=Clients(
             {
                 name: KnownClient(client=entry.client(name), key=entry.key, address=entry.address)
@@ -146,7 +150,7 @@ def build_hub(
         make_engine=EngineMaker(config, launcher, workers or Workers()),
         clock=clock,
         journal=journal,
-        observers=observers,
+        observers=[*observers, footprints],
         over_limit=config.leases.over_limit,
         checkpoint=checkpoint,
         weights=weights,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from anatomies import llama
 
 from partage.config import HubConfig, ModelConfig
-from partage.domain import Capability, Device, Model
+from partage.domain import Capability, Device, Footprint, Model
 from partage.errors import ConfigError
 from partage.hub.profiles import Profiles
 
@@ -36,6 +38,20 @@ def test_a_model_is_placed_on_the_gpu_of_its_entry():
     assert devices_of(gpu=1)[0] == ("GPU-bb",)
     assert devices_of(gpu="GPU-b")[0] == ("GPU-bb",)
     assert set(devices_of(gpu="none")) == {("host",)}
+
+
+def test_a_measured_footprint_is_told_from_the_next_request_on_as_far_as_the_device_has_it():
+    profiles = Profiles(DEVICES, HubConfig(), {}, default_threads=4)
+    assert profiles.learn(MODEL, None) is not None
+    assert profiles.learn(MODEL, None) is None
+    for size, told in ((20 * GIB, 20 * GIB), (25 * GIB, None)):
+        profiles.corrected = lambda _, one, size=size: replace(
+            one, shares=((one.shares[0][0], Footprint(kv_bytes=size)),)
+        )
+        profiles.outdated(MODEL.name)
+        news = profiles.learn(MODEL, None)
+        assert news is not None
+        assert (news.profile.placements[0].total_bytes == told) == (told is not None)
 
 
 def test_layers_of_its_entry_are_obeyed():
