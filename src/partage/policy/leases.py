@@ -49,6 +49,10 @@ def refit(state: State, device: DeviceId) -> None:
     for model in list(state.unplaced.values()):
         if model.lease is not None and model.lease.exclusive and model.lease.device in {None, device}:
             model.learn(_profile(state, model.lease))
+            for plan in state.plans:
+                if plan.model is model:  # what its victims free may not be all of the device any more
+                    place, _ = plan.placement.shares[0]
+                    plan.placement = next(one for one in model.profile.placements if one.shares[0][0] == place)
 
 
 def grant(state: State, resident: Resident) -> None:

@@ -193,7 +193,8 @@ def _next_change_s(state: State) -> float:
                 waits_s.append((_slice_due_s(state, _class(waiting)) - owed_s) / share)
         for other in turns.contending.values() if waiting.threads else ():
             if other.in_turn and other.turn_class == waiting.turn_class:
-                waits_s.append(waiting.ran_s + state.settings.slice_s / 2 - other.ran_s)
+                turn_s = waiting.ran_s + state.settings.slice_s / 2 - other.ran_s
+                waits_s.append(max(turn_s, _SOONEST_S) if turn_s > -_ROUNDING_S else turn_s)  # a tie is over soon
     waits_s += [turns.owed_s[key] / (1 - state.settings.class_shares[key[1]]) for key in turns.in_share]
     ahead_s = [wait_s for wait_s in waits_s if wait_s > _ROUNDING_S]
     return state.now_s + max(_SOONEST_S, min(ahead_s)) if ahead_s else math.inf

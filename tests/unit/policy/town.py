@@ -273,7 +273,7 @@ class Town:
 
     def _park(self, engine: str, size: int) -> None:
         assert engine in self.ready - self.stopping, f"{engine} is parked when it is not ready"
-        assert engine not in self.serving.values(), f"{engine} is parked while it serves"
+        assert not self._streams(engine), f"{engine} is parked while it serves"
         assert size == self.running[engine].placement.total_bytes
         assert all(self.devices[device].parks for device, _ in self.running[engine].placement.shares)
         self.ready.discard(engine)
