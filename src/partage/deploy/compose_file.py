@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from partage.deploy.engines import OLLAMA, ServerKind, server_kind
-from partage.deploy.gpu_access import DeviceRequest, Gpus, cdi_devices, device_requests, together, visible_gpus
+from partage.deploy.gpu_access import (
+    DeviceRequest,
+    Gpus,
+    cdi_devices,
+    device_requests,
+    left_visible,
+    together,
+    visible_gpus,
+)
 from partage.deploy.source import Place
 from partage.deploy.variables import Variable, interpolate, variables_of
 from partage.deploy.yaml_tree import Entry, Mapping, Node, Scalar, Sequence, at, items_of, mapping_at, scalars_of
@@ -68,6 +76,15 @@ class Service:
         return self.get("build") is not None or re.search(r"\.(?:sh|py)\b", self.command_line) is not None
 
     @property
+    def spread_over(self) -> str:
+        """The number of GPUs that the engine is told to spread a model over; "" where it is told nothing."""
+        if self.server is None or self.server.parallel_flag is None:
+            return ""
+        match = self.server.parallel_flag.search(self.command_line)
+        variable = self.variables.get(self.server.parallel_variable)
+        return match[1].strip("\"'") if match else variable.value if variable else ""
+
+    @property
     def calls_itself_ollama(self) -> bool:
         """Ollama's image, somebody's build of it, or a service of that name that is built here."""
         if self.server is OLLAMA:
@@ -90,6 +107,15 @@ class Service:
         if cdi_devices(self.get("devices")):
             given.append(None)
         return together(given)
+
+    @cached_property
+    def used_gpus(self) -> Gpus:
+        """Those that CUDA_VISIBLE_DEVICES leaves of them, counted as the host counts."""
+        variable = self.variables.get("CUDA_VISIBLE_DEVICES")
+        if variable is None or not self.gpus:
+            return self.gpus
+        ordered = [one for request in self.requests for one in request.device_ids] or None
+        return left_visible(variable, self.gpus, ordered)
 
     @property
     def has_gpu(self) -> bool:

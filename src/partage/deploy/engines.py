@@ -15,6 +15,11 @@ class ServerKind:
     share_flag: str = ""
     """The option that says which part of the GPU's memory is taken at start."""
     default_share: float = 0.0
+    share_variable: str = ""
+    """The variable that says the same."""
+    parallel_flag: re.Pattern[str] | None = None
+    """The option that says over how many GPUs a model is spread."""
+    parallel_variable: str = ""
     needs_shared_memory: bool = False
 
 
@@ -23,12 +28,15 @@ def _images(*names: str) -> re.Pattern[str]:
     return re.compile(r"(?:^|/)(?:" + "|".join(names) + r")(?::|@|$)")
 
 
+_TENSOR_PARALLEL = re.compile(r"(?:--tensor[-_]parallel[-_]size|--tp(?:[-_]size)?|-tp)[ =]+(\S+)")
+
 OLLAMA = ServerKind(name="Ollama", images=_images(r"ollama/ollama"), loads_on_demand=True)
 VLLM = ServerKind(
     name="vLLM",
     images=_images(r"vllm/vllm-openai", r"vllm-openai"),
     share_flag="gpu-memory-utilization",
     default_share=0.92,
+    parallel_flag=_TENSOR_PARALLEL,
     needs_shared_memory=True,
 )
 SGLANG = ServerKind(
@@ -36,13 +44,17 @@ SGLANG = ServerKind(
     images=_images(r"lmsysorg/sglang"),
     share_flag="mem-fraction-static",
     default_share=0.88,
+    parallel_flag=_TENSOR_PARALLEL,
     needs_shared_memory=True,
 )
 TGI = ServerKind(
     name="text-generation-inference",
     images=_images(r"huggingface/text-generation-inference"),
     share_flag="cuda-memory-fraction",
+    share_variable="CUDA_MEMORY_FRACTION",
     default_share=1.0,
+    parallel_flag=re.compile(r"--num[-_]shard[ =]+(\S+)"),
+    parallel_variable="NUM_SHARD",
     needs_shared_memory=True,
 )
 LLAMACPP = ServerKind(name="llama.cpp", images=_images(r"(?:ggml-org|ggerganov)/llama\.cpp"))

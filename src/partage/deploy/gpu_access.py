@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -80,6 +80,18 @@ def visible_gpus(variable: Variable | None) -> Gpus:
     if variable.value in ("", "void", "none"):
         return frozenset()
     return "all" if variable.value == "all" else frozenset(variable.value.split(","))
+
+
+def left_visible(variable: Variable, given: Gpus, ordered: Sequence[str] | None) -> Gpus:
+    """What CUDA_VISIBLE_DEVICES leaves of the GPUs that a container was given; `ordered` where they were given by id."""
+    wanted = [part.strip() for part in variable.value.strip("\"'").split(",")]
+    if not variable.known or wanted == [""]:
+        return frozenset() if variable.known else None
+    if not all(part.isdigit() for part in wanted):
+        return frozenset(wanted)
+    if ordered is None or given == "all":  # `count` gives the first ones, in the host's order
+        return frozenset(wanted)
+    return frozenset(ordered[int(part)] for part in wanted if int(part) < len(ordered)) or None
 
 
 def overlap(one: Gpus, other: Gpus) -> bool:

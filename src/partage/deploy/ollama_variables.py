@@ -63,10 +63,17 @@ WITHOUT_PREFIX = {
 CERTAIN_IN_DOTENV = frozenset(
     {
         "OLLAMA_MAX_VRAM", "OLLAMA_GPU_LAYERS", "OLLAMA_NUM_GPU", "OLLAMA_NUM_GPU_LAYERS", "OLLAMA_VRAM_LIMIT",
-        "OLLAMA_GPU_MEMORY_FRACTION",
+        "OLLAMA_GPU_MEMORY_FRACTION", "OLLAMA_GPU_MEMORY_UTILIZATION", "OLLAMA_GPU_MEMORY_LIMIT", "OLLAMA_MAX_GPU_MEMORY",
     }
 )  # fmt: skip
 """A .env file may be some other program's: only what people believe of Ollama is reported there."""
+SERVER_ONLY = frozenset(
+    {
+        "OLLAMA_FLASH_ATTENTION", "OLLAMA_GPU_OVERHEAD", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_MAX_QUEUE",
+        "OLLAMA_NUM_PARALLEL", "OLLAMA_SCHED_SPREAD",
+    }
+)  # fmt: skip
+"""No client has a use for these: where they are set, a server runs."""
 _KNOB = re.compile(
     r"OLLAMA_(?:\w+_)?(?:GPUS?|VRAM|CUDA|MEMORY|MEM|RAM|THREADS?|BATCH|CTX|CONTEXT|LAYERS|NUMA|MMAP|MLOCK|CACHE|CONCURREN\w*|TENSOR|PIPELINE|"
     r"F16|QUANT\w*|SEED|OFFLOAD|PREFILL|DECODE|SWAP|TOKENS|COMPUTE)(?:_\w+)?"

@@ -18,14 +18,14 @@ from partage.deploy.yaml_tree import Mapping, Scalar, Sequence, mapping_at, scal
     "capabilities-missing",
     on=Service,
     cure="add `capabilities: [gpu]` to the device request",
-    source="Docker docs, Compose: GPU support; docker/docs#12315",
+    source="Docker docs, Compose: GPU support; docker/docs#12315; moby daemon/devices.go",
     fixable=True,
 )
 def capabilities_missing(service: Service) -> Iterator[Flaw]:
     """A device request without `capabilities`: the service does not start.
 
-    Compose needs `capabilities` to find the driver that can serve a request. Without the field the deployment of the
-    service fails with an error. `driver: cdi` names its devices in full and needs none.
+    The daemon needs `capabilities` to find what can serve a request, also where a driver is named. Without the field the
+    deployment of the service fails with an error. `driver: cdi` names its devices in full and needs none.
     """
     for request in service.requests:
         if (

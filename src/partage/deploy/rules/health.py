@@ -171,9 +171,12 @@ def shared_memory_too_small(service: Service) -> Iterator[Flaw]:
     """A PyTorch server with Docker's 64 MiB of /dev/shm.
 
     vLLM, SGLang and text-generation-inference pass tensors between their processes through shared memory; with several
-    GPUs they stop with "bus error" or hang.
+    GPUs they stop with "bus error" or hang. Silent where the file says that a model stays on one GPU
+    (`--tensor-parallel-size 1`, NUM_SHARD=1).
     """
     if service.server is None or not service.server.needs_shared_memory or not service.complete or not service.has_gpu:
+        return
+    if service.spread_over == "1":
         return
     volumes = service.get("volumes")
     mounts = " ".join(node.place.text for node in (volumes, service.get("tmpfs")) if node is not None)

@@ -82,11 +82,15 @@ def vram_variable_nobody_reads(environment: Environment) -> Iterator[Flaw]:
 
     Neither Docker nor the NVIDIA Container Toolkit nor CUDA reads NVIDIA_GPU_MEMORY_FRACTION and its like. What there
     is: CUDA_MPS_PINNED_DEVICE_MEM_LIMIT with an MPS daemon, CUDA_DEVICE_MEMORY_LIMIT with HAMi-core preloaded, MIG, and
-    the options of engines.
+    the options of engines. What a program built here may read itself (CUDA_MEMORY_FRACTION) is left alone.
     """
-    words = environment.service.command_line if environment.service else ""
+    service = environment.service
+    words = service.command_line if service else ""
+    own_program = service is None or service.runs_script_of_its_own
     for variable in environment.variables:
-        invented = variable.name in _CAPS_READ_BY_NOTHING
+        if environment.server is not None and variable.name == environment.server.share_variable:
+            continue  # text-generation-inference reads CUDA_MEMORY_FRACTION
+        invented = variable.name in _CAPS_READ_BY_NOTHING and not (own_program and variable.name.startswith("CUDA_"))
         of_an_engine = environment.server is not None and _OWN_CAPS.fullmatch(variable.name) is not None
         if (invented or of_an_engine) and variable.name not in words:
             yield Flaw(variable.place, f"nothing reads {variable.name}: the GPU's memory is not limited")
@@ -120,9 +124,11 @@ def cap_without_its_daemon(service: Service) -> Iterator[Flaw]:
     for name in ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"):
         if name in variables and not mps:
             yield Flaw(variables[name].place, f"{name} has no effect without an MPS daemon in reach")
-    hami = variables.get("CUDA_DEVICE_MEMORY_LIMIT")
-    if hami and "LD_PRELOAD" not in variables and "ld.so.preload" not in volumes and "vgpu" not in volumes:
-        yield Flaw(hami.place, "CUDA_DEVICE_MEMORY_LIMIT has no effect without HAMi-core's library preloaded")
+    if "LD_PRELOAD" in variables or "ld.so.preload" in volumes or "vgpu" in volumes:
+        return
+    for name, variable in variables.items():
+        if re.fullmatch(r"CUDA_DEVICE_MEMORY_LIMIT(?:_\d+)?", name):  # of all GPUs, or of one
+            yield Flaw(variable.place, f"{name} has no effect without HAMi-core's library preloaded")
 
 
 RULES = (ram_limit_taken_for_vram, vram_variable_nobody_reads, cap_without_its_daemon)

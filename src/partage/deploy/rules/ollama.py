@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from partage.deploy.compose_file import Project
+from partage.deploy.compose_file import Project, Service
 from partage.deploy.engines import OLLAMA
 from partage.deploy.findings import Flaw, rule
 from partage.deploy.library_names import what_is_wrong_with_tag
-from partage.deploy.ollama_variables import CERTAIN_IN_DOTENV, INSTEAD, what_there_is_instead
+from partage.deploy.ollama_variables import CERTAIN_IN_DOTENV, INSTEAD, SERVER_ONLY, what_there_is_instead
 from partage.deploy.source import Place
 from partage.deploy.subjects import Environment
 from partage.deploy.variables import Variable
@@ -38,8 +38,16 @@ def ollama_variable_nobody_reads(environment: Environment) -> Iterator[Flaw]:
         instead = what_there_is_instead(name)
         if instead is None or name in used or (name not in INSTEAD and service and service.runs_script_of_its_own):
             continue
-        if environment.server is OLLAMA or (environment.is_dotenv and name in CERTAIN_IN_DOTENV):
+        certain = name in CERTAIN_IN_DOTENV and (environment.is_dotenv or _runs_ollama_inside(service))
+        if environment.server is OLLAMA or certain:
             yield Flaw(variable.place, f"Ollama does not read {name}; {instead}")
+
+
+def _runs_ollama_inside(service: Service | None) -> bool:
+    """Somebody's build of it, or an image with a GPU that is told what only the server reads."""
+    if service is None:
+        return False
+    return service.calls_itself_ollama or (service.has_gpu and not SERVER_ONLY.isdisjoint(service.variables))
 
 
 _SOONER = re.compile(

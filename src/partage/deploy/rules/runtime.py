@@ -124,15 +124,16 @@ def runtime_without_visible_devices(service: Service) -> Iterator[Flaw]:
     "visible-devices-contradict-request",
     on=Project,
     cure="remove NVIDIA_VISIBLE_DEVICES; let the device request alone choose",
-    source="microsoft/pai#1667; NVIDIA Container Toolkit docs, GPU enumeration",
+    source="moby daemon/nvidia_linux.go; microsoft/pai#1667; NVIDIA Container Toolkit docs, GPU enumeration",
     level="warning",
 )
 def visible_devices_contradict_request(project: Project) -> Iterator[Flaw]:
     """NVIDIA_VISIBLE_DEVICES names other GPUs than the device request, or reaches past the neighbours' requests.
 
-    Two ways of choosing that disagree: which one wins depends on runtime and version. Where `nvidia` is the daemon's
-    default runtime, a container that says `all` is given every GPU without any request, also those that other services
-    were pinned to.
+    For a device request Docker sets the variable itself, after those of the file: what the file says has no effect.
+    NVIDIA_VISIBLE_DEVICES=1 beside `count: all` hides nothing, beside `count: 1` it is still the first GPU. Where
+    `nvidia` is the daemon's default runtime, a container that says `all` is given every GPU without any request, also
+    those that other services were pinned to. `all` beside a `count` does no harm and is not reported.
     """
     pinned = [
         service
@@ -145,7 +146,7 @@ def visible_devices_contradict_request(project: Project) -> Iterator[Flaw]:
         if variable is None or not seen:
             continue
         requested = service.gpus
-        if service in pinned:
+        if service in pinned or (seen != "all" and any(request.is_for_nvidia for request in service.requests)):
             if requested and requested != seen and _comparable(requested, seen):
                 said = "all" if requested == "all" else ", ".join(sorted(requested))
                 yield Flaw(variable.place, f"NVIDIA_VISIBLE_DEVICES={variable.value}, but the request asks for {said}")

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from partage.deploy.compose_file import Project, Service
-from partage.deploy.engines import ServerKind
+from partage.deploy.engines import SGLANG, VLLM, ServerKind
 from partage.deploy.findings import Flaw, rule
-from partage.deploy.gpu_access import overlap
+from partage.deploy.gpu_access import Gpus, overlap
 from partage.deploy.variables import UNKNOWN
 from partage.deploy.yaml_tree import Scalar, scalars_of
 
 MOST_BESIDE_ANOTHER = 0.85
 """What an engine that loads on demand finds beside a greedier one is too little for any model of use."""
+_VALUE_UNKNOWN = re.compile(rf"--(?!extra|args|opt)[\w-]+[ =]{UNKNOWN}(?=\s|$)")
+"""The value of some other option, as in `--api-key ${KEY}`: it hides nothing."""
 
 
 @rule(
@@ -29,7 +31,8 @@ def engines_claim_more_than_the_gpu(project: Project) -> Iterator[Flaw]:
 
     vLLM takes 92 % by default, SGLang 88 %, text-generation-inference all that is free. The second to start says "free
     memory on device ... is less than desired GPU memory utilization", or the first one to grow runs out of memory. The
-    parts are of the whole GPU, not of what is left.
+    parts are of the whole GPU, not of what is left. CUDA_VISIBLE_DEVICES and `--tensor-parallel-size` say which GPUs an
+    engine uses; one that can sleep (`--enable-sleep-mode`) is left alone.
     """
     for one, other in _neighbours(project):
         first, second = _share(one), _share(other)
@@ -82,26 +85,38 @@ def _neighbours(project: Project) -> Iterator[tuple[Service, Service]]:
         if service.server and service.has_gpu and service.complete and not service.only_fetches
     ]
     for one, other in combinations(servers, 2):
-        if overlap(one.gpus, other.gpus) and one.runs_beside(other):
+        if overlap(_used(one), _used(other)) and one.runs_beside(other):
             yield one, other
+
+
+def _used(service: Service) -> Gpus:
+    """Of all GPUs, vLLM and SGLang use as many as they spread a model over: the first one, if they are told nothing."""
+    gpus = service.used_gpus
+    otherwise = re.search(r"--(?:data|pipeline)[-_]parallel|--[dp]p\b", service.command_line)
+    if gpus != "all" or service.server not in (VLLM, SGLANG) or otherwise:
+        return gpus
+    spread = service.spread_over or "1"
+    return frozenset(str(index) for index in range(int(spread))) if spread.isdigit() and int(spread) < 64 else None
 
 
 def _share(service: Service) -> tuple[float, Scalar] | None:
     """The part of a GPU that a greedy engine takes, and where that is said (its image, where it is not)."""
     server = service.server
-    if server is None or not server.share_flag:
-        return None
+    if server is None or not server.share_flag or "--enable-sleep-mode" in service.command_line:
+        return None  # asleep, it has given its memory back
     stated = _stated(service, server)
     if stated is not None:
         return stated
     image = service.get("image")
-    mentioned = (
-        server.share_flag in service.command_line or UNKNOWN in service.command_line or not _runs_server(service)
-    )
+    rest = _VALUE_UNKNOWN.sub("", service.command_line)
+    mentioned = server.share_flag in rest or UNKNOWN in rest or not _runs_server(service)
     return None if mentioned or not isinstance(image, Scalar) else (server.default_share, image)
 
 
 def _stated(service: Service, server: ServerKind) -> tuple[float, Scalar] | None:
+    variable = service.variables.get(server.share_variable)
+    if variable is not None and re.fullmatch(r"\d*\.?\d+", variable.value):
+        return float(variable.value), Scalar(variable.name, variable.place)
     flag = re.compile(r"--" + re.sub("[-_]", "[-_]", server.share_flag) + r"[ =]+([0-9.]+)")
     match = flag.search(service.command_line)
     if match is None:
