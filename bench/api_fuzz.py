@@ -89,6 +89,7 @@ GOOD: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/v1/messages/count_tokens"): {"model": "chatty", "messages": TALK[1:]},
     ("POST", "/admin/pin"): {"model": "chatty", "pinned": False},
+    ("POST", "/admin/pause"): {"model": "chatty", "paused": False},
 }  # fmt: skip
 
 STRANGE: tuple[Any, ...] = (

@@ -5,6 +5,8 @@ import concurrent.futures
 import contextlib
 import json
 import signal
+import subprocess
+import sys
 import time
 from contextlib import aclosing
 from dataclasses import replace
@@ -129,3 +131,30 @@ def _embed(url: str) -> bool:
 
 def _key(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {name}-key"}
+
+
+def test_model_paused_from_the_command_line_stands_still_until_it_goes_on(model_home: Path, tmp_path: Path):
+    with running_hub(tmp_path / "hub", model_home) as hub, httpx.Client(base_url=hub.url, timeout=60) as client:
+        body = {"model": CHAT, "prompt": "Count:", "raw": True, "options": {"num_predict": 40}}
+        with client.stream("POST", "/api/generate", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            assert _partage(hub.url, "pause", CHAT) == f"paused {CHAT}\n"
+            (resident,) = hub.status()["residents"]
+            before_s = _cpu_s(resident["pid"])
+            time.sleep(0.5)
+            assert _cpu_s(resident["pid"]) - before_s < 0.1
+            assert "paused by hand" in _partage(hub.url, "ps")
+            _partage(hub.url, "resume", CHAT)
+            assert json.loads([*lines][-1])["eval_count"] == 40
+
+
+def _partage(url: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", "partage", *arguments, "--url", url]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _cpu_s(pid: object) -> float:
+    assert isinstance(pid, int)
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system

@@ -37,6 +37,7 @@ from partage.policy.events import (
     ModelForgotten,
     ModelLearned,
     ModelProfile,
+    PauseAsked,
     PinChanged,
     RequestArrived,
     RequestFinished,
@@ -68,6 +69,7 @@ EVENTS: tuple[Event, ...] = (
     LeaseEnded(lease="train-1"),
     UnloadAsked(model="a"),
     PinChanged(model="a", pinned=False),
+    PauseAsked(model="a", paused=True),
     TimePassed(),
 )
 ACTIONS: tuple[Action, ...] = (

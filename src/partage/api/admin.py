@@ -7,6 +7,7 @@ import msgspec
 from partage.api.decoding import decode
 from partage.api.exchange import Exchange
 from partage.api.ports import HubPort
+from partage.errors import InvalidRequest
 
 
 class PinOrder(msgspec.Struct, kw_only=True):
@@ -14,6 +15,13 @@ class PinOrder(msgspec.Struct, kw_only=True):
     pinned: bool = True
 
 
+class PauseOrder(msgspec.Struct, kw_only=True):
+    model: str | None = None
+    lease: str | None = None
+    paused: bool = True
+
+
+PAUSE = msgspec.json.Decoder(PauseOrder)
 PIN = msgspec.json.Decoder(PinOrder)
 
 
@@ -34,3 +42,16 @@ class AdminApi:
         order = decode(PIN, await exchange.read_body())
         self._hub.pin(order.model, pinned=order.pinned)
         await exchange.answer_json({"model": order.model, "pinned": order.pinned})
+
+    async def pause(self, exchange: Exchange) -> None:
+        """Let a model or the holder of a lease stand still until it is let go: {"model": "llama3.2", "paused": true}."""
+        order = decode(PAUSE, await exchange.read_body())
+        match order.model, order.lease:
+            case str(model), None:
+                self._hub.pause(model, paused=order.paused)
+                await exchange.answer_json({"model": model, "paused": order.paused})
+            case None, str(lease):
+                self._hub.pause_lease(lease, paused=order.paused)
+                await exchange.answer_json({"lease": lease, "paused": order.paused})
+            case _:
+                raise InvalidRequest("say what to pause: either model, or lease", field="model")

@@ -96,6 +96,7 @@ def create_app(
         route("GET", "/healthz", admin.health, needs_key=False),
         route("GET", "/admin/status", admin.status),
         route("POST", "/admin/pin", admin.pin),
+        route("POST", "/admin/pause", admin.pause),
     ]
     if watch is not None:
         watching = WatchApi(watch)

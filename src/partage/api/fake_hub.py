@@ -22,11 +22,12 @@ from partage.domain import (
     Output,
     PromptProgress,
     Request,
+    RequestId,
     TensorFacts,
     Usage,
     Vectors,
 )
-from partage.errors import ModelNotFound, PartageError, Unauthorized
+from partage.errors import ModelNotFound, NotFound, PartageError, Unauthorized
 from partage.hub.views import QueuePosition, ResidentView, Timing
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
@@ -134,6 +135,7 @@ class FakeHub:
         self.pull_steps: list[PullProgress | PartageError] = []
         self.unloaded: list[str] = []
         self.pins: dict[str, bool] = {}
+        self.pauses: dict[str, bool] = {}
         self.orders: list[tuple[object, ...]] = []
         """("pull", name, insecure) and so on, as they came."""
         self.blobs: dict[str, bytes] = {}
@@ -191,6 +193,14 @@ class FakeHub:
 
     def pin(self, name: str, *, pinned: bool) -> None:
         self.pins[self.model(name).name] = pinned
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        self.pauses[self.model(name).name] = paused
+
+    def pause_lease(self, id_: RequestId, *, paused: bool) -> None:
+        if id_ != "train-1":
+            raise NotFound(f"there is no lease '{id_}'")
+        self.pauses[id_] = paused
 
     async def delete(self, name: str) -> None:
         del self._models[name]

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from partage.domain import Client, JsonObject, Model, Output, Request
+from partage.domain import Client, JsonObject, Model, Output, Request, RequestId
 from partage.hub.views import QueuePosition, ResidentView, Timing
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
@@ -50,6 +50,14 @@ class HubPort(Protocol):
 
     def pin(self, name: str, *, pinned: bool) -> None:
         """Raises ModelNotFound."""
+        ...
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        """By hand, and until the opposite is asked for. Raises ModelNotFound, Unsupported."""
+        ...
+
+    def pause_lease(self, id_: RequestId, *, paused: bool) -> None:
+        """Raises NotFound, InvalidRequest."""
         ...
 
     async def delete(self, name: str) -> None: ...

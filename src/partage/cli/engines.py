@@ -1,4 +1,4 @@
-"""The commands on what is in memory: ps, load, unload."""
+"""The commands on what is in memory: ps, load, unload, pause, resume."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from partage.serve.services import hub_url
 
 T = TypeVar("T")
 Name: TypeAlias = Annotated[str, typer.Argument(help="The model's name, as in smollm2:135m.")]
+ModelOrLease: TypeAlias = Annotated[str, typer.Argument(help="A model's name, or a lease's as `partage ps` shows it.")]
 
 
 def register(app: typer.Typer) -> None:
     app.command("ps")(ps_command)
     app.command("load")(load_command)
     app.command("unload")(unload_command)
+    app.command("pause")(pause_command)
+    app.command("resume")(resume_command)
 
 
 def ps_command(url: Url = None, as_json: Json = False) -> None:
@@ -41,7 +44,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
     for one in residents:
         table.add_row(
             str(one["model"]) + (" (pinned)" if one["pinned"] else ""),
-            str(one["state"]),
+            str(one["state"]) + (" by hand" if one["paused_by_hand"] else ""),
             ", ".join(cast("list[str]", one["devices"])) or ("RAM" if one["state"] == "parked" else "adopted"),
             _size(one["ledger_bytes"]),
             _size(one["estimated_bytes"]),
@@ -60,10 +63,8 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
 def _lease_line(one: JsonObject) -> str:
     if one["state"] == "waiting":
         return f"lease {one['id']}: {_size(one['bytes'])} for {one['client']}, waiting at place {one['position']}"
-    used = _size(one["measured_bytes"])
-    return (
-        f"lease {one['id']}: {_size(one['bytes'])} of {one['device']} for {one['client']}, {one['state']}, {used} used"
-    )
+    used, state = _size(one["measured_bytes"]), str(one["state"]) + (" by hand" if one["paused_by_hand"] else "")
+    return f"lease {one['id']}: {_size(one['bytes'])} of {one['device']} for {one['client']}, {state}, {used} used"
 
 
 def load_command(name: Name, url: Url = None) -> None:
@@ -78,6 +79,27 @@ def unload_command(name: Name, url: Url = None) -> None:
     with errors():
         _ask(url, lambda hub: hub.unload(name))
     print(f"unloaded {name}")
+
+
+def pause_command(name: ModelOrLease, url: Url = None) -> None:
+    """Let a model or the holder of a lease compute nothing until `partage resume`; those it serves wait meanwhile."""
+    with errors():
+        _ask(url, lambda hub: _pause(hub, name, paused=True))
+    print(f"paused {name}")
+
+
+def resume_command(name: ModelOrLease, url: Url = None) -> None:
+    """Let a model or the holder of a lease go on that was paused by hand."""
+    with errors():
+        _ask(url, lambda hub: _pause(hub, name, paused=False))
+    print(f"{name} goes on")
+
+
+async def _pause(hub: HubClient, name: str, *, paused: bool) -> None:
+    if any(lease["id"] == name for lease in await hub.leases()):
+        await hub.pause_lease(name, paused=paused)
+    else:
+        await hub.pause(name, paused=paused)
 
 
 def _ask(url: str | None, question: Callable[[HubClient], Awaitable[T]]) -> T:

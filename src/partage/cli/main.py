@@ -17,7 +17,7 @@ GROUPS = {
     "demo": ("demo",),
     "library": ("pull", "push", "create", "cp"),
     "models": ("ls", "show", "rm"),
-    "engines": ("ps", "load", "unload"),
+    "engines": ("ps", "load", "unload", "pause", "resume"),
     "run": ("run",),
     "top": ("top",),
     "doctor": ("doctor",),

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def top_command(url: Url = None) -> None:
-    """Watch devices, models, clients, queue and alerts in the terminal; sort, filter, unload, pin from the keyboard."""
+    """Watch devices, models, clients, queue and alerts in the terminal; sort, filter, unload, pin, pause from the keyboard."""
     with errors():
         asyncio.run(_top(url))
 

@@ -26,6 +26,8 @@ class Row:
     cells: tuple[Cell, ...]
     detail: str = ""
     """The whole of what the cells cut short, for the line below the table."""
+    halted: bool = False
+    """Paused by hand."""
 
     def matches(self, words: str) -> bool:
         text = " ".join(cell.text for cell in self.cells).lower()
@@ -54,7 +56,10 @@ TABS: Mapping[str, tuple[str, ...]] = {
 def rows_of(tab: str, picture: Picture) -> list[Row]:
     match tab:
         case "models":
-            return [_model(one) for one in _list(picture.status, "residents")]
+            residents = _list(picture.status, "residents")
+            here = {str(one["model"]) for one in residents}
+            halted = cast("list[str]", picture.status.get("paused_by_hand") or [])
+            return [*map(_model, residents), *(_halted(name) for name in halted if name not in here)]
         case "clients":
             return [_client(one) for one in _list(picture.status, "clients")]
         case "queue":
@@ -99,20 +104,33 @@ def _device(one: JsonObject, reading: JsonObject | None) -> str:
 
 def _model(one: JsonObject) -> Row:
     devices = [str(device) for device in cast("list[JsonValue]", one["devices"])]
-    on = ", ".join("host" if device == "host" else device[:8] for device in devices) or "adopted"
+    away = "RAM" if one["state"] == "parked" else "adopted"
+    on = ", ".join("host" if device == "host" else device[:8] for device in devices) or away
     return Row(
         str(one["model"]),
         (
             _words(one["model"]),
-            _words(one["state"]),
+            _words(_state(one)),
             _words(on),
-            _bytes(one["ledger_bytes"]),
+            _bytes(one.get("parked_bytes") or one["ledger_bytes"]),
             _bytes(one["measured_bytes"]),
             Cell(f"{one['serving']}/{one['slots']}", _number(one, "serving")),
             _words("pin" if one["pinned"] else ""),
         ),
-        f"{one['engine']} on {', '.join(devices) or 'its own server'}, context {one['context_tokens']}",
+        f"{one['engine']} on {', '.join(devices) or ('RAM' if away == 'RAM' else 'its own server')}, "
+        f"context {one['context_tokens']}",
+        halted=bool(one.get("paused_by_hand")),
     )
+
+
+def _halted(name: str) -> Row:
+    """A model that is not in memory, and will not be before it is let go."""
+    cells = (_words(name), _words("by hand"), *(_words("-") for _ in range(3)), _words("0"), _words(""))
+    return Row(name, cells, f"{name} is paused by hand: nothing is loaded for those who wait for it", halted=True)
+
+
+def _state(one: JsonObject) -> str:
+    return "by hand" if one.get("paused_by_hand") else str(one["state"])
 
 
 def _client(one: JsonObject) -> Row:
@@ -154,7 +172,7 @@ def _lease(one: JsonObject) -> Row:
         str(one["id"]),
         (
             _words(one["name"]),
-            _words(one["state"]),
+            _words(_state(one)),
             _words(one["client"]),
             _words(one["class"]),
             _words("host" if one["device"] == "host" else str(one["device"])[:8]),
@@ -165,6 +183,7 @@ def _lease(one: JsonObject) -> Row:
             _seconds(None if position is None else _number(one, "predicted_wait_s")),
         ),
         f"{one['id']} on {one['device'] or 'whichever device is free first'}",
+        halted=bool(one.get("paused_by_hand")),
     )
 
 

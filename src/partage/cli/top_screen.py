@@ -22,6 +22,10 @@ class Orders(Protocol):
 
     async def pin(self, model: str, *, pinned: bool) -> None: ...
 
+    async def pause(self, model: str, *, paused: bool) -> None: ...
+
+    async def pause_lease(self, lease: str, *, paused: bool) -> None: ...
+
 
 class TopApp(App[None]):
     TITLE = "partage top"
@@ -41,7 +45,8 @@ class TopApp(App[None]):
         Binding("slash", "filter", "filter"),
         Binding("u", "unload", "unload"),
         Binding("p", "pin", "pin"),
-        Binding("space", "pause", "pause"),
+        Binding("h", "halt", "pause/go on"),
+        Binding("space", "freeze", "freeze"),
         Binding("escape", "clear", "clear", show=False),
         Binding("q", "quit", "quit"),
     ]
@@ -54,7 +59,7 @@ class TopApp(App[None]):
         self._tab = next(iter(TABS))
         self._sort: dict[str, tuple[int, bool]] = dict.fromkeys(TABS, (0, False))
         self._words = ""
-        self._paused = False
+        self._frozen = False
         self._said = ""
         self._unload: str | None = None
         """The model that a second `u` unloads."""
@@ -75,7 +80,7 @@ class TopApp(App[None]):
 
     async def refresh_picture(self) -> None:
         """Ask the hub, and say so where it does not answer; the last picture stays."""
-        if self._paused:
+        if self._frozen:
             return
         try:
             self._picture = await self._ask()
@@ -114,8 +119,9 @@ class TopApp(App[None]):
         self._unload = None
         self.query_one(DataTable).focus()
 
-    def action_pause(self) -> None:
-        self._paused = not self._paused
+    def action_freeze(self) -> None:
+        """The picture, not the hub."""
+        self._frozen = not self._frozen
         self._draw()
 
     async def action_unload(self) -> None:
@@ -138,6 +144,17 @@ class TopApp(App[None]):
             await self._order(
                 self._orders.pin(model, pinned=pinned), f"{model} is {'pinned' if pinned else 'no longer pinned'}"
             )
+
+    async def action_halt(self) -> None:
+        """Of a model or of who holds a lease: it computes nothing until the same key lets it go."""
+        row = self._selected()
+        if self._tab not in {"models", "leases"} or row is None:
+            self._say("choose a model or a lease first: keys 1 and 6")
+            return
+        paused = not row.halted
+        order = self._orders.pause if self._tab == "models" else self._orders.pause_lease
+        done = "computes nothing until h lets it go" if paused else "goes on"
+        await self._order(order(row.key, paused=paused), f"{row.key} {done}")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._words = event.value
@@ -180,7 +197,7 @@ class TopApp(App[None]):
             else f" {number} {name} {counts.get(name, 0)} "
             for number, name in enumerate(TABS, 1)
         ]
-        self.query_one("#tabs", Static).update("".join(tabs) + (" paused" if self._paused else ""))
+        self.query_one("#tabs", Static).update("".join(tabs) + (" frozen" if self._frozen else ""))
 
     def _show_detail(self) -> None:
         row = self._selected()

@@ -208,6 +208,14 @@ class HubClient:
         """Keep the model in memory whatever else is wanted, or no longer."""
         await self._call("POST", "/admin/pin", {"model": model, "pinned": pinned}, dict)
 
+    async def pause(self, model: str, *, paused: bool) -> None:
+        """Let the model compute nothing until it is let go; those it serves wait."""
+        await self._call("POST", "/admin/pause", {"model": model, "paused": paused}, dict)
+
+    async def pause_lease(self, lease: str, *, paused: bool) -> None:
+        """The same for whoever holds a lease. Raises NotFound."""
+        await self._call("POST", "/admin/pause", {"lease": lease, "paused": paused}, dict)
+
     def lease(  # noqa: PLR0913 - what `partage run` takes
         self,
         memory: str | int | None = None,

@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
-from partage.domain import Client, JsonObject, Model, Request
-from partage.errors import ModelNotFound
+from partage.domain import Client, JsonObject, Model, Request, RequestId
+from partage.errors import InvalidRequest, ModelNotFound, NotFound, Unsupported
 from partage.hub.hub import Hub
 from partage.hub.ticket import Ticket
 from partage.hub.views import ResidentState, ResidentView
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 from partage.models.workshop import Workshop
-from partage.policy.events import ModelForgotten, PinChanged, UnloadAsked
+from partage.policy.events import ModelForgotten, PauseAsked, PinChanged, UnloadAsked
+from partage.policy.leases import waits_as
 from partage.policy.views import ResidentView as EngineView
 
 UNLOAD_PATIENCE_S = 10.0
@@ -64,6 +65,25 @@ class Desk:
         if news is not None:
             self._hub.post(news)  # the policy knows no model that was never asked for
         self._hub.post(PinChanged(model=model.name, pinned=pinned))
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Let the model compute nothing, or let it go again. Raises ModelNotFound, Unsupported."""
+        model = self._hub.library.get(name)
+        if model.remote is not None:
+            raise Unsupported(f'"{model.name}" is on a server that is not this hub\'s to pause')
+        news = self._hub.profiles.learn(model, None)
+        if news is not None:
+            self._hub.post(news)
+        self._hub.post(PauseAsked(model=model.name, paused=paused))
+
+    def pause_lease(self, id_: RequestId, *, paused: bool) -> None:
+        """The same for who holds a lease. Raises NotFound, InvalidRequest."""
+        lease = self._hub.leases.open.get(id_)
+        if lease is None:
+            raise NotFound(f"there is no lease '{id_}'")
+        if lease.engine is None:
+            raise InvalidRequest(f"lease '{id_}' is not held yet: there is nothing to pause", field="lease")
+        self._hub.post(PauseAsked(model=waits_as(id_), paused=paused))
 
     async def delete(self, name: str) -> None:
         """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
@@ -170,6 +190,7 @@ class Desk:
             ],
             "residents": [self._resident(view) for view in hub.scheduler.residents_view()],
             "leases": [*hub.leases.to_json()],
+            "paused_by_hand": [*hub.scheduler.halted_view()],
             "parked": {"budget_bytes": tier.budget_bytes, "held_bytes": tier.held_bytes},
             "models": [*self._prices()],
             "clients": [*self._clients()],
@@ -225,6 +246,7 @@ class Desk:
             "threads": settings.threads,
             "gpu_layers": settings.gpu_layers,
             "pinned": view.pinned,
+            "paused_by_hand": view.halted,
             "expires_in_s": None
             if view.expires_at_s is None
             else max(0.0, view.expires_at_s - self._hub.clock.now_s()),
@@ -254,7 +276,7 @@ def _state(view: EngineView) -> ResidentState:
         case "starting":
             return "loading"
         case "ready":
-            if view.paused:
+            if view.paused or view.halted:
                 return "paused"
             return "draining" if view.gated else "ready"
         case "stopping":

@@ -348,6 +348,7 @@ PAUSED_FOR: dict[PauseReason, str] = {
     "urgent": "more urgent work computes",
     "turn": "others of its class have their turn",
     "share": "a lower class has its guaranteed share",
+    "hand": "somebody asked for it",
 }
 NEEDS: dict[type, tuple[Callable[[Model], bool], str]] = {
     ChatWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),

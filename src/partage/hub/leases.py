@@ -295,6 +295,7 @@ class Leases:
                 "bytes": view.bytes_,
                 "leased_bytes": lease.bytes_,
                 "measured_bytes": lease.measured_bytes,
+                "paused_by_hand": view.halted,
                 "exclusive": lease.wish.exclusive,
                 "position": view.position,
                 "predicted_wait_s": view.predicted_wait_s,

@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 
 from partage.domain import DeviceId, EngineId, Placement, RequestId
 
-PauseReason: TypeAlias = Literal["urgent", "turn", "share"]
-"""More urgent work computes; another of its class has its turn; a lower class has its guaranteed share."""
+PauseReason: TypeAlias = Literal["urgent", "turn", "share", "hand"]
+"""More urgent work computes; another of its class has its turn; a lower class has its guaranteed share; somebody asked for it."""
 RefusalKind: TypeAlias = Literal["queue_full", "quota", "deadline", "cannot_fit", "start_failed", "unknown_model"]
 
 

@@ -220,6 +220,14 @@ class PinChanged:
     pinned: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseAsked:
+    """Somebody wants the model, or what stands for a held lease (leases.py), not to compute; or lets it go again."""
+
+    model: str
+    paused: bool
+
+
 @dataclass(frozen=True, slots=True)
 class TimePassed:
     """A WakeAt came due."""
@@ -245,5 +253,6 @@ Event: TypeAlias = (
     | EngineUnparked
     | UnloadAsked
     | PinChanged
+    | PauseAsked
     | TimePassed
 )

@@ -78,7 +78,8 @@ def may_leave(state: State, resident: Resident) -> bool:
 
 def may_be_replaced(resident: Resident) -> bool:
     """By a larger engine of its own model: a pin says that the model stays, not that its context does."""
-    return resident.phase == "ready" and not resident.gated and not (resident.owed and resident.model.queue.ready_count)
+    owing = resident.owed and resident.model.queue.ready_count
+    return resident.phase == "ready" and not resident.gated and not owing and not resident.stands_still
 
 
 def replaced(state: State, resident: Resident) -> Victim:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from partage.domain import Class, Device, DeviceId, Footprint, LaunchSettings, Placement
+from partage.domain import Class, Device, DeviceId, Footprint, LaunchSettings, Placement, RequestId
 from partage.policy import turns
 from partage.policy.actions import GrantLease
 from partage.policy.events import Demand, LeaseDemand, ModelProfile
@@ -23,9 +23,9 @@ _TELLING_S = 0.1  # what stands for the load: until the holder has heard of its 
 _GOES_ON = 0.5  # of the time it has been held: nobody says for how long a lease will be
 
 
-def waits_as(lease: LeaseDemand) -> str:
+def waits_as(lease: RequestId) -> str:
     """The name of the model that stands for it."""
-    return f"lease:{lease.id}"
+    return f"lease:{lease}"
 
 
 def enter(state: State, lease: LeaseDemand) -> Demand:
@@ -176,7 +176,7 @@ def _held_for_s(state: State, placement: Placement) -> float:
 
 def _profile(state: State, lease: LeaseDemand) -> ModelProfile:
     return ModelProfile(
-        model=waits_as(lease),
+        model=waits_as(lease.id),
         placements=tuple(_placement(state, lease, device) for device in _allowed(state, lease)),
         load_s=_TELLING_S,
     )

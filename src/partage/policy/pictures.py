@@ -77,6 +77,7 @@ def residents(state: State) -> tuple[ResidentView, ...]:
             slots=resident.slots,
             gated=resident.gated,
             paused=resident.paused,
+            halted=resident.model.halted,
             pinned=state.is_pinned(resident),
             last_used_s=resident.last_used_s,
             expires_at_s=state.expires_at_s(resident),
@@ -111,6 +112,7 @@ def _lease_of(state: State, model: ModelState, position: int | None = None) -> L
         since_s=resident.ready_s if resident else state.requests[lease.id].arrived_s,
         position=position,
         predicted_wait_s=None if resident else predicted_wait_s(state, model, lease.class_, 0.0),
+        halted=model.halted,
     )
 
 

@@ -155,7 +155,7 @@ def expire(state: State) -> None:
 def load_pinned(state: State) -> None:
     """Pinned models come without being asked for, where memory is free."""
     for model in state.pinned.values():
-        if model.resident is None and not model.unloaded and suitable_placements(model):
+        if model.resident is None and not (model.unloaded or model.halted) and suitable_placements(model):
             start_if_free(state, model)
 
 

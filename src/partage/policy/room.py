@@ -72,7 +72,7 @@ def _fits_in_the_end(state: State, placement: Placement) -> bool:
 
 
 def _leaves_sometime(state: State, resident: Resident) -> bool:
-    return resident.model.lease is None and not state.is_pinned(resident)
+    return resident.model.lease is None and not state.is_pinned(resident) and not resident.stands_still
 
 
 def bring_back(state: State) -> None:
@@ -83,7 +83,7 @@ def bring_back(state: State) -> None:
     best: tuple[float, ModelState, Placement] | None = None
     for name, model in list(islice(state.displaced.items(), settings.candidates)):
         again = model.reuse.probability(state.now_s, settings.reuse_horizon_s)
-        if model.resident is not None or model.unloaded or model.forgotten or again < settings.prewarm_chance:
+        if model.resident is not None or model.unloaded or model.halted or again < settings.prewarm_chance:
             del state.displaced[name]
             continue
         fitting = [one for one in suitable_placements(model)[:1] if fits_free(state, one)]

@@ -77,6 +77,10 @@ class Scheduler:
     def leases_view(self) -> tuple[LeaseView, ...]:
         return pictures.leases(self.state)
 
+    def halted_view(self) -> tuple[str, ...]:
+        """Models that are paused by hand, in memory or not."""
+        return tuple(model.name for model in self.state.models.values() if model.halted and model.lease is None)
+
     def tier_view(self) -> TierView:
         return pictures.tier(self.state)
 
@@ -88,7 +92,7 @@ class Scheduler:
         return self.settings.max_wait_s
 
     def pause_bound_s(self) -> float:
-        """No engine that serves somebody is paused for longer."""
+        """No engine that serves somebody is paused for longer, unless somebody asked for it."""
         return turns.bound_s(self.state)
 
     # ---- noting what happened ------------------------------------------------------------------------------------
@@ -152,6 +156,8 @@ class Scheduler:
                 residency.leave(state, state.models.get(name))
             case events.PinChanged(model=name, pinned=pinned):
                 self._pin(name, pinned=pinned)
+            case events.PauseAsked(model=name, paused=paused):
+                self._pause(name, paused=paused)
             case _:
                 assert_never(event)
 
@@ -315,6 +321,23 @@ class Scheduler:
         model.unloaded = False
         if model.resident is not None:
             self.state.schedule_expiry(model.resident)
+        self._room_changed = True
+
+    def _pause(self, name: str, *, paused: bool) -> None:
+        """By hand. A swap that waits for what stands still now, or that is for it, would never come about."""
+        state, model = self.state, self.state.models.get(name)
+        if model is None or (model.lease is not None and model.resident is None):
+            return
+        model.halted, resident = paused, model.resident
+        if resident is not None and paused:
+            turns.halt(state, resident)
+        elif resident is not None:
+            turns.let_go(state, resident)
+        for plan in list(state.plans) if paused else ():
+            if plan.model is model or (resident in plan.victims and resident.stands_still):
+                plans.drop(state, plan)
+        plans.go_on(state)
+        state.place(model)
         self._room_changed = True
 
     # ---- time ----------------------------------------------------------------------------------------------------

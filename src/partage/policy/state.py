@@ -67,6 +67,11 @@ class Resident:
         return bool(self.serving)
 
     @property
+    def stands_still(self) -> bool:
+        """Paused by hand while it serves: nobody knows when it will have drained."""
+        return self.model.halted and bool(self.serving)
+
+    @property
     def context_tokens(self) -> int:
         return self.placement.settings.context_tokens
 
@@ -88,6 +93,8 @@ class ModelState:
     """It stands for a lease, not for a model (leases.py)."""
     parked: Resident | None = None
     """An engine of it in the RAM tier (parking.py)."""
+    halted: bool = False
+    """Paused by hand: computes nothing, and is not loaded, until it is let go."""
     unloaded: bool = False
     """Somebody asked that it leaves: not loaded again before somebody asks for it."""
     interactive_at_s: float = -math.inf
@@ -130,6 +137,8 @@ class Turns:
     contending: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
     """They serve somebody on such a device."""
     paused: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
+    halted: dict[EngineId, Resident] = field(default_factory=dict[EngineId, Resident])
+    """They serve somebody and are paused by hand: they compete for nothing."""
     owed_s: dict[tuple[DeviceId, Class], float] = field(default_factory=dict[tuple[DeviceId, Class], float])
     changed: bool = False
     """Somebody has left."""
@@ -210,7 +219,7 @@ class State:
         model.queue.add(waiting, engine_context_tokens=resident.context_tokens if resident and usable else None)
         waiting.account.queued += 1
         self.queued += 1
-        if not usable or model.queue.outgrown:
+        if (not usable or model.queue.outgrown) and not model.halted:
             self.unplaced.setdefault(model.name, model)
 
     def dequeue(self, waiting: Waiting) -> None:
@@ -226,7 +235,8 @@ class State:
         if self.models.get(model.name) is not model:
             return  # it was deleted, and another may have its name by now
         resident = model.resident
-        if model.queue.count and (resident is None or resident.leaves or model.queue.outgrown):
+        wanting = resident is None or resident.leaves or model.queue.outgrown
+        if model.queue.count and wanting and not model.halted:
             self.unplaced.setdefault(model.name, model)
         else:
             self.unplaced.pop(model.name, None)

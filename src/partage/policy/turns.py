@@ -2,7 +2,9 @@
 
 Two engines with two threads each on two cores were measured thirteen times slower than one alone, so the threads of those
 that compute never add up to more than the cores. A GPU's driver shares its time; there only batch work is paused, while
-people are served. Of the engines that serve somebody, in this order, each computes that still fits:
+people are served. What is paused by hand competes for nothing: it does not compute while it serves, until it is let go (an
+engine that serves nobody computes nothing anyway). Of the others that serve somebody, in this order, each computes that
+still fits:
 
 1. a class that is owed its guaranteed share goes first, until it has had it. A class is owed part of each second in which it
    wanted to compute and another did, up to one slice per window; time that it gets because nobody else wants it counts;
@@ -35,7 +37,11 @@ def joins(state: State, resident: Resident) -> None:
     devices = _contended(state, resident)
     resident.contends_on = tuple(one.id for one in devices if one.kind == "cuda" or resident.threads)
     resident.contends_on_gpus = tuple(one.id for one in devices if one.kind == "cuda")
-    if resident.contends_on:
+    if resident.model.halted:
+        settle(state)
+        state.turns.halted[resident.engine] = resident
+        state.turns.changed = True
+    elif resident.contends_on:
         settle(state)
         state.turns.contending[resident.engine] = resident
         resident.turn_class = None
@@ -43,10 +49,35 @@ def joins(state: State, resident: Resident) -> None:
 
 def leaves(state: State, resident: Resident) -> None:
     """It has nothing to compute any more. If it is paused, `take` resumes it: it may have something to tidy up."""
-    if resident.engine in state.turns.contending:
+    turns = state.turns
+    if resident.engine in turns.contending:
         settle(state)
-        del state.turns.contending[resident.engine]
+        del turns.contending[resident.engine]
+        turns.changed = True
+    elif resident.engine in turns.halted:
+        settle(state)
+        turns.paused[resident.engine] = turns.halted.pop(resident.engine)
+        turns.changed = True
+
+
+def halt(state: State, resident: Resident) -> None:
+    """By hand: if it serves, it stands still from now on, whoever's turn it is."""
+    if resident.serving:
+        settle(state)
+        state.turns.contending.pop(resident.engine, None)
+        state.turns.paused.pop(resident.engine, None)
+        resident.paused = False  # by a turn; told again with its new reason
+        joins(state, resident)
+
+
+def let_go(state: State, resident: Resident) -> None:
+    """It competes with the others again."""
+    if resident.engine in state.turns.halted:
+        settle(state)
+        del state.turns.halted[resident.engine]
+        _resume(state, resident)
         state.turns.changed = True
+        joins(state, resident)
 
 
 def paused_s(state: State, resident: Resident) -> float:
@@ -58,6 +89,8 @@ def settle(state: State) -> None:
     """Reckon what happened since the last change: who ran, who was paused, who is owed."""
     turns = state.turns
     passed_s, turns.settled_s = state.now_s - turns.settled_s, state.now_s
+    for resident in turns.halted.values():
+        resident.paused_s += passed_s if resident.paused else 0.0
     if not turns.paused and not turns.owing:
         for resident in turns.contending.values():
             resident.ran_s += passed_s
@@ -88,6 +121,9 @@ def take(state: State) -> None:
         return
     settle(state)
     turns.next_s, turns.changed = math.inf, False
+    for resident in turns.halted.values():
+        if not resident.paused:
+            _pause(state, resident, "hand")
     for resident in other:
         _classify(state, resident)
     if not turns.paused and _all_fit(state):
@@ -99,19 +135,17 @@ def take(state: State) -> None:
     _choose(state, order)
     for resident in order:
         if not resident.in_turn and not resident.paused:
-            resident.paused, resident.paused_at_s = True, state.now_s
             turns.paused[resident.engine] = resident
-            state.out.append(PauseEngine(engine=resident.engine, reason=_reason(state, resident, order)))
+            _pause(state, resident, _reason(state, resident, order))
     for resident in list(turns.paused.values()):  # after the pauses: the cores are free by then
         if resident.in_turn or resident.engine not in turns.contending:
-            resident.paused, resident.paused_at_s = False, math.inf
             del turns.paused[resident.engine]
-            state.out.append(ResumeEngine(engine=resident.engine))
+            _resume(state, resident)
     turns.next_s = _next_change_s(state)
 
 
 def bound_s(state: State) -> float:
-    """Nothing is paused for longer: two windows for each engine that may compete with it."""
+    """Nothing is paused for longer, but by hand: two windows for each engine that may compete with it."""
     rivals = sum(bool(_contended(state, resident)) for resident in state.residents.values()) - 1
     return 2 * state.settings.share_window_s * max(1, rivals)
 
@@ -125,6 +159,16 @@ def class_of(state: State, resident: Resident) -> Class:
     if not resident.gated:
         return highest
     return min([highest, *(plan.model.queue.highest_class() for plan in state.plans if resident in plan.victims)])
+
+
+def _pause(state: State, resident: Resident, reason: PauseReason) -> None:
+    resident.paused, resident.paused_at_s = True, state.now_s
+    state.out.append(PauseEngine(engine=resident.engine, reason=reason))
+
+
+def _resume(state: State, resident: Resident) -> None:
+    resident.paused, resident.paused_at_s = False, math.inf
+    state.out.append(ResumeEngine(engine=resident.engine))
 
 
 def _classify(state: State, resident: Resident) -> None:

@@ -36,13 +36,15 @@ class ResidentView:
     gated: bool
     """Takes no new requests: it drains so that another may have its memory."""
     paused: bool
-    """Serves, but others compute now."""
+    """Serves, but others compute now, or it is paused by hand."""
     pinned: bool
     last_used_s: float
     expires_at_s: float | None
     """None: stays until its memory is wanted."""
     parked_bytes: int = 0
     """Of the RAM tier."""
+    halted: bool = False
+    """Paused by hand, also while it serves nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class LeaseView:
     position: int | None
     """1: the next that waits for memory."""
     predicted_wait_s: float | None
+    halted: bool = False
+    """Paused by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

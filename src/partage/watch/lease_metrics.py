@@ -64,6 +64,7 @@ class LeaseMetrics:
                     one.engine = engine
                     self.wait.observe(one.class_, value=at_s - one.asked_s)
                 case PauseEngine(engine=engine, reason=reason) if engine in self._by_engine:
+                    self._goes_on(self._by_engine[engine], at_s)
                     self._by_engine[engine].paused = (at_s, reason)
                     self.pauses.add(reason)
                 case ResumeEngine(engine=engine) if engine in self._by_engine:

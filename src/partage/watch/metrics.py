@@ -160,7 +160,7 @@ class Metrics:
         )
         self.pauses = Family(
             name="partage_engine_pauses_total",
-            help="Times an engine was paused while it served, for: urgent work, a turn or a guaranteed share of others.",
+            help="Times an engine was paused while it served, for: urgent work, a turn or a guaranteed share of others, or by hand.",
             labels=("model", "reason"),
         )
         self.paused = Family(
@@ -259,6 +259,7 @@ class Metrics:
             case StopEngine(engine=engine, reason=reason):
                 self.stops.add(self._model_of(engine), stop_cause(reason))
             case PauseEngine(engine=engine, reason=reason) if engine in self._engines:  # else it is a lease's
+                self._goes_on(engine, at_s)  # paused in turn before, by hand now
                 self._paused[engine] = (at_s, reason)
                 self.pauses.add(self._model_of(engine), reason)
             case ResumeEngine(engine=engine):

@@ -1,4 +1,4 @@
-"""The operator's endpoints over a fake watch: /metrics, /admin/alerts, /admin/history, /admin/pin."""
+"""The operator's endpoints over a fake watch: /metrics, /admin/alerts, /admin/history, /admin/pin, /admin/pause."""
 
 from __future__ import annotations
 
@@ -66,3 +66,13 @@ async def test_a_model_is_pinned_and_unpinned(http: httpx.AsyncClient, hub: Fake
     assert hub.pins == {"chatty:latest": True, "embedder:latest": False}
     assert (await http.post("/admin/pin", json={"model": "nobody"})).status_code == 404
     assert (await http.post("/admin/pin", json={"pinned": True})).status_code == 400
+
+
+async def test_a_model_or_a_lease_is_paused_and_let_go(http: httpx.AsyncClient, hub: FakeHub):
+    assert (await http.post("/admin/pause", json={"model": "chatty"})).json() == {"model": "chatty", "paused": True}
+    assert (await http.post("/admin/pause", json={"lease": "train-1", "paused": False})).status_code == 200
+    assert hub.pauses == {"chatty:latest": True, "train-1": False}
+    assert (await http.post("/admin/pause", json={"model": "nobody"})).status_code == 404
+    assert (await http.post("/admin/pause", json={"lease": "nobody"})).status_code == 404
+    for unclear in ({}, {"model": "chatty", "lease": "train-1"}):
+        assert (await http.post("/admin/pause", json=unclear)).status_code == 400

@@ -8,7 +8,7 @@ from textual.widgets import DataTable, Static
 
 from partage.cli.top_rows import Picture, device_lines, rows_of
 from partage.cli.top_screen import TopApp
-from partage.domain import JsonObject
+from partage.domain import JsonObject, JsonValue
 from partage.errors import HubUnreachable
 
 GIB = 1 << 30
@@ -85,21 +85,35 @@ def picture() -> Picture:
     )
 
 
+HELD: JsonObject = {
+    "id": "train-1", "name": "train", "state": "paused", "client": "night", "class": "batch", "device": "GPU-12345678",
+    "bytes": 6 << 30, "measured_bytes": 5 << 30, "since_s": 90.0, "position": None, "predicted_wait_s": None,
+}  # fmt: skip
+
+
 class FakeHub:
     def __init__(self) -> None:
         self.orders: list[str] = []
         self.away = False
+        self.more: JsonObject = {}
 
     async def ask(self) -> Picture:
         if self.away:
             raise HubUnreachable
-        return picture()
+        shown = picture()
+        return Picture(status=shown.status | self.more, alerts=shown.alerts, machine=shown.machine)
 
     async def unload(self, model: str) -> None:
         self.orders.append(f"unload {model}")
 
     async def pin(self, model: str, *, pinned: bool) -> None:
         self.orders.append(f"pin {model} {pinned}")
+
+    async def pause(self, model: str, *, paused: bool) -> None:
+        self.orders.append(f"pause {model} {paused}")
+
+    async def pause_lease(self, lease: str, *, paused: bool) -> None:
+        self.orders.append(f"pause lease {lease} {paused}")
 
 
 @pytest.fixture
@@ -161,6 +175,41 @@ async def test_a_model_is_unloaded_by_the_second_key_and_pinned_by_one(hub: Fake
         assert "choose a model first" in said(app)
 
 
+async def test_a_model_or_a_lease_is_paused_and_let_go_by_one_key(hub: FakeHub):
+    app = TopApp(hub.ask, hub)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "h")
+        assert "llama3.2:latest computes nothing until h lets it go" in said(app)
+        await press(pilot, "3", "h")
+        assert "choose a model or a lease first" in said(app)
+        hub.more = {"residents": [resident("llama3.2:latest", GIB) | {"paused_by_hand": True}], "leases": [HELD]}
+        await app.refresh_picture()
+        await press(pilot, "1", "h", "6", "h")
+        assert hub.orders == [
+            "pause llama3.2:latest True",
+            "pause llama3.2:latest False",
+            "pause lease train-1 True",
+        ]
+
+
+def test_what_is_paused_by_hand_is_told_from_what_is_paused_in_turn_and_shown_when_not_in_memory():
+    residents: JsonValue = [
+        resident("a", GIB) | {"state": "paused", "paused_by_hand": True},
+        resident("b", GIB) | {"state": "paused"},
+        resident("c", 0) | {"state": "parked", "devices": [], "parked_bytes": 2 * GIB},
+    ]
+    rows = rows_of(
+        "models", Picture(status={"residents": residents, "paused_by_hand": ["a", "z"]}, alerts={}, machine={})
+    )
+    assert [(row.key, row.cells[1].text, row.cells[2].text, row.halted) for row in rows] == [
+        ("a", "by hand", "GPU-aabb", True),
+        ("b", "paused", "GPU-aabb", False),
+        ("c", "parked", "RAM", False),
+        ("z", "by hand", "-", True),
+    ]
+    assert rows[2].cells[3].text == "2.00 GiB"
+
+
 async def test_a_hub_that_is_away_leaves_the_last_picture_and_says_so(hub: FakeHub):
     app = TopApp(hub.ask, hub)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -174,7 +223,7 @@ async def test_a_hub_that_is_away_leaves_the_last_picture_and_says_so(hub: FakeH
         hub.away = True
         await press(pilot, "space")
         await app.refresh_picture()
-        assert "hub:" not in said(app), "paused: nothing is asked"
+        assert "hub:" not in said(app), "frozen: nothing is asked"
 
 
 def test_what_was_not_measured_is_a_dash_and_an_empty_hub_has_empty_tables():
@@ -187,9 +236,7 @@ def test_what_was_not_measured_is_a_dash_and_an_empty_hub_has_empty_tables():
 
 
 def test_leases_are_a_table_of_those_held_and_those_that_wait():
-    held: JsonObject = {"id": "train-1", "name": "train", "state": "paused", "client": "night", "class": "batch", "device": "GPU-12345678",
-            "bytes": 6 << 30, "measured_bytes": 5 << 30, "since_s": 90.0, "position": None, "predicted_wait_s": None}  # fmt: skip
-    waits: JsonObject = held | {
+    waits: JsonObject = HELD | {
         "id": "b-2",
         "state": "waiting",
         "device": "",
@@ -197,7 +244,7 @@ def test_leases_are_a_table_of_those_held_and_those_that_wait():
         "position": 1,
         "predicted_wait_s": 30.0,
     }
-    rows = rows_of("leases", Picture(status={"leases": [held, waits]}, alerts={}, machine={}))
+    rows = rows_of("leases", Picture(status={"leases": [HELD, waits]}, alerts={}, machine={}))
     texts = [[cell.text for cell in row.cells] for row in rows]
     assert texts[0][1:] == ["paused", "night", "batch", "GPU-1234", "6.00 GiB", "5.00 GiB", "90.0 s", "", "-"]
     assert texts[1][-4:] == ["-", "90.0 s", "1", "30.0 s"]

@@ -4,15 +4,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
-from partage.domain import Class, Client
+import pytest
+
+from partage.domain import Class, Client, JsonObject
 from partage.engine.fake import Behaviour, FakeEngine
+from partage.errors import InvalidRequest, NotFound
 from partage.hub.desk import Desk
+from partage.hub.lease import Wish
 from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
 
-from .conftest import CHAT, EMBED, House, chat, text_of
+from .conftest import CHAT, EMBED, MIB, House, chat, text_of
 
 OpenHouse = Callable[..., AbstractAsyncContextManager[House]]
 JOB, PERSON = Client(name="job", class_=Class.BATCH), Client(name="ana", class_=Class.INTERACTIVE)
@@ -63,3 +68,42 @@ async def test_hub_that_ends_takes_paused_engines_with_it(open_house: OpenHouse)
         for one in clients:
             one.cancel()
     assert (await engine.wait_gone()).asked_for
+
+
+async def test_model_paused_by_hand_is_silent_until_it_is_let_go_and_ends_whole(open_house: OpenHouse):
+    async with open_house(cores=1) as house, asyncio.TaskGroup() as tasks:
+        house.behaviour = SLOW
+        desk = Desk(house.hub, Workshop(Shelves(Store(Path("nowhere")))))
+        job = tasks.create_task(text_of(house.admit(CHAT, chat(max_tokens=30), client=JOB)))
+        await house.time.advance(2.55)
+        (_, engine) = house.engines[0]
+        desk.pause(CHAT, paused=True)
+        made = engine.tokens_made
+        await house.time.advance(60.0)
+        assert (engine.paused, engine.tokens_made) == (True, made)
+        status = desk.status()
+        assert status["paused_by_hand"] == [CHAT]
+        assert [(one["state"], one["paused_by_hand"]) for one in cast("list[JsonObject]", status["residents"])] == [
+            ("paused", True)
+        ]
+        desk.pause(CHAT, paused=False)
+        await house.pass_time(10.0)
+        assert await job == 5 * "Hello from the fake engine."
+
+
+async def test_holder_of_a_lease_is_told_to_pause_by_hand_and_one_that_waits_cannot_be(open_house: OpenHouse):
+    async with open_house(cores=1) as house:
+        desk, leases = Desk(house.hub, Workshop(Shelves(Store(Path("nowhere"))))), house.hub.leases
+        with leases.held(JOB, Wish(bytes_=500 * MIB)) as held, leases.held(JOB, Wish(bytes_=900 * MIB)) as waiting:
+            desk.pause_lease(held.id, paused=True)
+            assert [(one["state"], one["paused_by_hand"]) for one in leases.to_json()] == [
+                ("paused", True),
+                ("waiting", False),
+            ]
+            assert held.paused
+            desk.pause_lease(held.id, paused=False)
+            assert not held.paused
+            with pytest.raises(InvalidRequest, match="not held yet"):
+                desk.pause_lease(waiting.id, paused=True)
+            with pytest.raises(NotFound):
+                desk.pause_lease("nobody", paused=True)

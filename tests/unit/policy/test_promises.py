@@ -1,7 +1,8 @@
 """What must hold whatever happens: a state machine that lets loads fail, engines die, and strangers take memory.
 
 The promises themselves are checked after every event by Town (town.py): the ledger never exceeds the device, a busy engine
-is never stopped, an engine serves who called it before it leaves, no thread too many, no wait beyond the bound, and every
+is never stopped, an engine serves who called it before it leaves, no thread too many,
+what is paused by hand does not compute, no wait beyond the bound, and every
 request and every lease ends exactly once. `bench/policy_promises.py` runs the same machine for as long as one likes.
 """
 
@@ -186,6 +187,16 @@ class Promises(RuleBasedStateMachine):
     def pin(self, model: str, pinned: bool) -> None:
         self.town.tell(events.PinChanged(model=model, pinned=pinned))
 
+    @rule(model=st.sampled_from(MODELS), paused=st.booleans())
+    def pause_by_hand(self, model: str, paused: bool) -> None:
+        self.town.tell(events.PauseAsked(model=model, paused=paused))
+
+    @precondition(lambda self: self.town.granted)
+    @rule(data=st.data(), paused=st.booleans())
+    def pause_lease_by_hand(self, data: st.DataObject, paused: bool) -> None:
+        lease = data.draw(st.sampled_from(sorted(self.town.granted)))
+        self.town.tell(events.PauseAsked(model=f"lease:{lease}", paused=paused))
+
     @rule(model=st.sampled_from(MODELS), size=st.integers(2, 9), forget=st.booleans())
     def learn_again(self, model: str, size: int, forget: bool) -> None:
         if forget:
@@ -202,6 +213,8 @@ class Promises(RuleBasedStateMachine):
             self.town.tell(events.StrangersSeen(device.id, 0))
         for model in MODELS:
             self.town.tell(events.PinChanged(model=model, pinned=False))
+        for model in sorted(self.town.halted):
+            self.town.tell(events.PauseAsked(model=model, paused=False))
         self.town.settle(limit=10_000)  # keep_alive -1 may pin what an exclusive lease needs: it waits to its bound
         assert not self.town.open
         assert not self.town.leases

@@ -4,7 +4,7 @@ import pytest
 from town import Town, gpu, host, placement
 
 from partage.domain import Class
-from partage.policy import events
+from partage.policy import actions, events
 from partage.policy.settings import PolicySettings
 
 SETTINGS = PolicySettings()
@@ -288,3 +288,109 @@ def test_nobody_is_paused_for_longer_than_the_bound() -> None:
                 town.ask(f"{model}{number}", model, model, class_=class_)
         town.pass_time(0.13)
     assert 0 < town.longest_pause_s <= town.scheduler.pause_bound_s()
+
+
+def by_hand(town: Town, model: str, *, paused: bool = True) -> None:
+    town.tell(events.PauseAsked(model=model, paused=paused))
+
+
+def test_what_is_paused_by_hand_does_not_compute_until_it_is_let_go() -> None:
+    town = on_two_cores("a", "b")
+    town.ask("first", "a", class_=PEOPLE)
+    by_hand(town, "a")
+    assert town.paused
+    town.ask("second", "a", class_=PEOPLE)
+    town.ask("job", "b", class_=BATCH)
+    assert shares(town, 20 * WINDOW_S) == {"a": 0.0, "b": pytest.approx(1.0)}
+    by_hand(town, "a", paused=False)
+    assert models(town.computing) == "a"
+
+
+def test_engine_paused_by_hand_while_others_have_their_turn_says_so() -> None:
+    town = on_two_cores("a", "b")
+    town.ask("job", "b", class_=BATCH)
+    town.ask("chat", "a", class_=PEOPLE)
+    by_hand(town, "b")
+    assert [one.reason for one in town.out if isinstance(one, actions.PauseEngine)] == ["hand"]
+    town.finish("chat")
+    assert models(town.paused) == "b"
+
+
+def test_whoever_asks_for_what_is_paused_by_hand_keeps_it_from_computing_no_less() -> None:
+    town = on_two_cores("a")
+    by_hand(town, "a")
+    assert not town.paused, "it serves nobody"
+    town.ask("chat", "a", class_=PEOPLE)
+    assert models(town.paused) == "a"
+    town.finish("chat", "cancelled")
+    assert not town.paused
+
+
+def test_work_that_is_paused_by_hand_is_not_waited_for_where_memory_is_wanted() -> None:
+    town = Town(None, gpu("gpu", 20))
+    for name in "ab":
+        town.learn(name, placement(("gpu", 10)))
+        ready(town, name)
+    town.learn("c", placement(("gpu", 10)))
+    town.ask("long a", "a")
+    by_hand(town, "a")
+    town.ask("long b", "b")
+    town.ask("wants", "c", class_=PEOPLE)
+    town.pass_time(100.0)
+    gated = [one.model.name for one in town.scheduler.state.residents.values() if one.gated]
+    assert gated == ["b"]
+
+
+def test_swap_that_waits_for_what_is_paused_by_hand_is_given_up_and_made_when_it_is_let_go() -> None:
+    town = Town(None, gpu("gpu", 10))
+    for name in "ab":
+        town.learn(name, placement(("gpu", 10)))
+    ready(town, "a")
+    town.ask("long", "a")
+    town.pass_time(60.0)
+    town.ask("wants", "b", class_=PEOPLE)
+    town.pass_time(60.0)
+    resident = town.scheduler.state.residents[engine(town, "a")]
+    assert resident.gated
+    by_hand(town, "a")
+    assert not resident.gated
+    by_hand(town, "a", paused=False)
+    town.pass_time(5.0)
+    town.finish("long")
+    assert town.stopped
+
+
+def test_nothing_is_loaded_for_a_model_that_is_paused_by_hand_and_who_waits_is_told_in_the_end() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 10)))
+    by_hand(town, "a")
+    town.ask("chat", "a", class_=PEOPLE)
+    town.pass_time(1.0)
+    assert not town.running
+    by_hand(town, "a", paused=False)
+    assert town.starting
+    by_hand(town, "a")
+    town.ask("other", "a", class_=PEOPLE)
+    town.pass_time(SETTINGS.max_wait_s[PEOPLE] + 1)
+    assert town.ended["other"] == "queue_full"
+
+
+def test_idle_model_that_is_paused_by_hand_makes_room() -> None:
+    town = Town(None, gpu("gpu", 10))
+    for name in "ab":
+        town.learn(name, placement(("gpu", 10)))
+    ready(town, "a")
+    by_hand(town, "a")
+    town.pass_time(100.0)
+    town.ask("chat", "b", class_=PEOPLE)
+    town.pass_time(5.0)
+    assert town.stopping
+
+
+def test_lease_without_cores_is_paused_by_hand_no_less() -> None:
+    town = on_two_cores()
+    town.lease("train", 10, cores=0)
+    by_hand(town, "lease:train")
+    assert town.paused
+    town.end_lease("train")
+    assert not town.scheduler.state.turns.halted

@@ -45,6 +45,8 @@ class Town:
         self.stopping: set[str] = set()
         self.paused: dict[str, float] = {}
         """Since when."""
+        self.halted: set[str] = set()
+        """Models, and what stands for leases, that are paused by hand."""
         self.pause_bound_s = 0.0
         self.longest_pause_s = 0.0
         self.computed_s: dict[str, float] = {}
@@ -102,6 +104,7 @@ class Town:
         grant = self.leases.pop(name)[1]
         if grant is not None:
             self.paused.pop(grant.engine, None)
+            self.halted.discard(grant.engine.rpartition("#")[0])
         assert self.ended.setdefault(name, "done") == "done", f"{name} ended twice"
         return self.tell(events.LeaseEnded(lease=name))
 
@@ -191,6 +194,10 @@ class Town:
                 self.cores = max(self.cores, device.cores)
             case events.StrangersSeen(device=device, bytes_=bytes_):
                 self.strangers[device] = bytes_
+            case events.PauseAsked(model=model, paused=paused):
+                (self.halted.add if paused else self.halted.discard)(model)
+            case events.ModelForgotten(model=model):
+                self.halted.discard(model)
             case _:
                 pass
         self.out = self.scheduler.decide(event, self.now_s)
@@ -211,6 +218,7 @@ class Town:
                 self.called_by.get(engine, set()).discard(request)
             case actions.StartEngine(engine=engine, model=model, placement=place):
                 assert engine not in self.running
+                assert model not in self.halted, f"{engine} is loaded although it is paused by hand"
                 for device, share in place.shares:
                     free = self.budgets[device] - self.strangers.get(device, 0) - self._held(device)
                     assert share.total_bytes <= free, f"{engine} does not fit {device}"
@@ -240,10 +248,11 @@ class Town:
                 assert request not in self.ended
                 del self.open[request]
                 self.ended[request] = kind
-            case actions.PauseEngine(engine=engine):
+            case actions.PauseEngine(engine=engine, reason=reason):
                 assert engine in self.ready or engine in self._holders
                 assert engine not in self.stopping
-                assert engine not in self.paused, f"{engine} is paused twice"
+                assert engine not in self.paused or reason == "hand", f"{engine} is paused twice"
+                assert (reason == "hand") == self._halted(engine)
                 assert self._streams(engine), f"{engine} is paused although it serves nobody"
                 self.paused[engine] = self.now_s
             case actions.ResumeEngine(engine=engine):
@@ -356,7 +365,11 @@ class Town:
         threads = sum(self._threads(engine) for engine in self.computing)
         assert threads <= self.cores, f"{threads} threads compute on {self.cores} cores"
         self.pause_bound_s = max(self.pause_bound_s if self.paused else 0.0, self.scheduler.pause_bound_s())
+        for engine in self.computing:
+            assert not self._halted(engine), f"{engine} computes although it is paused by hand"
         for engine, since_s in self.paused.items():
+            if self._halted(engine):
+                continue
             paused_s = self.now_s - since_s
             self.longest_pause_s = max(self.longest_pause_s, paused_s)
             assert self._streams(engine), f"{engine} serves nobody and is still paused"
@@ -366,6 +379,9 @@ class Town:
             classes = {self.scheduler.state.residents[one].turn_class for one in beside}
             fits = threads + self._threads(engine) <= self.cores
             assert not fits or Class.INTERACTIVE in classes, f"{engine} is paused although it would fit"
+
+    def _halted(self, engine: str) -> bool:
+        return engine.rpartition("#")[0] in self.halted
 
     @property
     def computing(self) -> list[str]:
