@@ -133,6 +133,32 @@ def busy(now_s: float) -> JsonObject:
         ))
     ]  # fmt: skip
     state["stays"][-1]["ready_s"] = None
+    state["leases"] = [
+        {
+            "id": name, "name": name, "client": client, "class": class_, "state": phase, "device": device, "bytes": size * GIB,
+            "measured_bytes": used, "exclusive": False, "paused_by_hand": by_hand, "position": position,
+            "predicted_wait_s": None if position is None else 340.0, "since_s": 1230.0,
+        }
+        for name, client, class_, phase, device, size, used, by_hand, position in (
+            ("train-1", "research", "batch", "paused", "GPU-1", 4, 5 * GIB, False, None),
+            ("notebook-2", "ana", "interactive", "paused", "host", 2, 900 * MIB, True, None),
+            ("render-3", "studio", "batch", "waiting", "", 8, None, False, 1),
+        )
+    ]  # fmt: skip
+    state["parked"] = {"budget_bytes": 5 * GIB, "held_bytes": 3 * GIB}
+    state["residents"] += [
+        resident("writer:latest", "GPU-0", 0, state="parked", serving=0, parked_bytes=3 * GIB, memory=[]),
+    ]
+    state["residents"][3] |= {"paused_by_hand": True, "state": "paused"}
+    state["paused_by_hand"] = ["embedder:latest"]
+    state["stays"].append({
+        "engine": "lease:train-1#9", "model": "train-1", "devices": {"GPU-1": 4 * GIB}, "came": "a lease", "lease": True,
+        "started_s": now_s - 1230, "ready_s": now_s - 1230, "ended_s": None, "left": "", "failed": False,
+        "pauses": [
+            {"reason": "urgent", "from_s": now_s - 900, "to_s": now_s - 500},
+            {"reason": "urgent", "from_s": now_s - 60, "to_s": None},
+        ],
+    })  # fmt: skip
     return state
 
 

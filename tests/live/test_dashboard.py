@@ -118,13 +118,20 @@ async def test_a_busy_hub_is_shown_by_device_part_client_and_time(stage: Stage):
         "about 10 s to come",
         "172.18.0.7",
         "1 failed",
+        "train-1",
+        "4.00 GiB of NVIDIA RTX 4000 Ada 1",
+        "5.00 GiB used",
+        "waits at place 1",
+        "Parked in RAM",
+        "paused by hand",
     ):
         assert shown in text
     words = await tab.run("document.querySelector('.bar').ariaLabel")
     assert words.startswith("NVIDIA RTX 4000 Ada 0: 16.0 GiB of 19.0 GiB in use, 2 models: chatty:latest 9.00 GiB")
     shares = await tab.run("[...document.querySelectorAll('.bar')[0].children].map((one) => one.clientWidth)")
     assert len(shares) == 11
-    assert await tab.run("document.querySelectorAll('.span').length") == 8
+    assert await tab.run("document.querySelectorAll('.span').length") == 9
+    assert await tab.run("document.querySelectorAll('.pause').length") == 2
     assert "Containers" not in text
     assert tab.problems == []
 
@@ -204,19 +211,35 @@ async def test_pin_asks_first_and_reaches_the_hub(stage: Stage):
     assert stage.hub.pins == {"embedder:latest": True}
 
 
+async def test_pausing_a_model_or_a_lease_asks_first_and_reaches_the_hub(stage: Stage):
+    busy_now(stage)
+    tab = await stage.open()
+    for label, said in (
+        ("Resume embedder:latest", "embedder:latest goes on"),
+        ("Pause train-1", "train-1 is paused"),
+    ):
+        await focus_button(tab, label)
+        await tab.key("Enter")
+        await tab.until("document.activeElement.textContent === 'Cancel'")
+        await tab.key("Tab")
+        await tab.key("Enter")
+        await tab.sees(said)
+    assert stage.hub.pauses == {"embedder:latest": False, "train-1": True}
+
+
 async def test_timeline_is_zoomed_and_moved_by_keys(stage: Stage):
     busy_now(stage)
     tab = await stage.open()
-    await tab.until("document.querySelectorAll('.span').length === 8")
+    await tab.until("document.querySelectorAll('.span').length === 9")
     await tab.focus("document.querySelector('.timeline')")
     for _ in range(3):
         await tab.key("+", "+")
-    await tab.until("document.querySelectorAll('.span').length === 4")
+    await tab.until("document.querySelectorAll('.span').length === 5")
     for _ in range(16):
         await tab.key("ArrowLeft")
     await tab.until("document.querySelectorAll('.span').length === 3")
     await tab.key("Home")
-    await tab.until("document.querySelectorAll('.span').length === 4")
+    await tab.until("document.querySelectorAll('.span').length === 5")
 
 
 async def test_chat_sends_the_picture_and_shows_the_answer(stage: Stage, tmp_path: Path):
@@ -294,7 +317,7 @@ async def test_a_service_that_is_away_is_told_in_its_own_words(stage: Stage, tmp
         await tab.focus("document.querySelector('textarea')")
         await tab.type("Anyone?")
         await tab.key("Enter")
-        await tab.sees("start it with `partage rag`")
+        await tab.sees("start it with `partage up`")
 
 
 async def test_many_open_pages_ask_the_hub_as_often_as_one(stage: Stage):

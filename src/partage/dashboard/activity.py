@@ -94,7 +94,8 @@ def figures(status: Status, rates: Mapping[str, Sequence[float]]) -> list[JsonOb
     """The few numbers that say whether all is well."""
     longest_s = max((one.waited_s for one in status.queue), default=None)
     loading = sum(one.state == "loading" for one in status.residents)
-    models = f"{len(status.residents)}" + (f", {loading} loading" if loading else "")
+    parked = sum(one.state == "parked" for one in status.residents)
+    models = f"{len(status.residents) - parked}" + (f", {loading} loading" if loading else "")
     return [
         {"label": "Models in memory", "value": models},
         {"label": "Being served", "value": str(sum(one.serving for one in status.residents))},

@@ -16,7 +16,7 @@ STATES = {
     "loading": "loading",
     "draining": "leaving soon",
     "stopping": "leaving",
-    "paused": "paused",
+    "paused": "paused, others have their turn",
     "parking": "on its way to RAM",
     "parked": "in RAM",
 }
@@ -24,7 +24,8 @@ STATES = {
 
 def memory_map(status: Status, shades: Shades, gpus: Mapping[str, Gpu] | None = None) -> list[JsonObject]:
     """One entry per device: its bar as segments whose shares add up to 1, in words, and the models on it."""
-    return [_device(device, status, shades, (gpus or {}).get(device.id)) for device in status.devices]
+    devices = [_device(device, status, shades, (gpus or {}).get(device.id)) for device in status.devices]
+    return [*devices, _tier(status, shades)] if status.parked.budget_bytes else devices
 
 
 def _device(device: Device, status: Status, shades: Shades, gpu: Gpu | None) -> JsonObject:
@@ -49,6 +50,27 @@ def _device(device: Device, status: Status, shades: Shades, gpu: Gpu | None) -> 
     }
 
 
+def _tier(status: Status, shades: Shades) -> JsonObject:
+    """The RAM in which models wait that had to leave a GPU, drawn as a device."""
+    here = [(one, Share(device="parked", held_bytes=one.parked_bytes)) for one in status.residents if one.parked_bytes]
+    free = max(0, status.parked.budget_bytes - status.parked.held_bytes)
+    segments = [*_models(here, shades), (_segment("free", "Free", free), free)]
+    whole = sum(size for _, size in segments) or 1
+    device = Device(id="parked", name="Parked in RAM", budget_bytes=status.parked.budget_bytes)
+    return {
+        "id": device.id,
+        "name": device.name,
+        "kind": "parked",
+        "facts": [],
+        "used": format_bytes(status.parked.held_bytes),
+        "budget": format_bytes(device.budget_bytes),
+        "free": format_bytes(free),
+        "segments": [segment | {"share": size / whole} for segment, size in segments if size > 0],
+        "words": _words(device, here, status.parked.held_bytes),
+        "models": [_model(one, share, shades) for one, share in here],
+    }
+
+
 def _models(here: Sequence[tuple[Resident, Share]], shades: Shades) -> Iterator[tuple[JsonObject, int]]:
     for one, share in here:
         for part, size in parts_of(share).items():
@@ -62,7 +84,7 @@ def _models(here: Sequence[tuple[Resident, Share]], shades: Shades) -> Iterator[
 
 def _others(device: Device, status: Status) -> Iterator[tuple[JsonObject, int]]:
     for lease in status.leases:
-        if lease.device == device.id:
+        if lease.device == device.id and lease.state != "waiting":
             yield _segment("lease", f"Lease: {lease.name}", lease.bytes), lease.bytes
     yield _segment("strangers", "Other programs", device.strangers_bytes), device.strangers_bytes
     yield _segment("promised", "Set aside for a load", device.promised_bytes), device.promised_bytes
@@ -88,7 +110,8 @@ def _model(one: Resident, share: Share, shades: Shades) -> JsonObject:
         "model": one.model,
         "tone": shades.of(one.model),
         "state": one.state,
-        "state_text": STATES.get(one.state, one.state),
+        "state_text": state_text(one),
+        "halted": one.paused_by_hand,
         "size": format_bytes(share.held_bytes),
         "measured": one.measured_bytes is not None,
         "parts": [
@@ -99,6 +122,10 @@ def _model(one: Resident, share: Share, shades: Shades) -> JsonObject:
         "pinned": one.pinned,
         "stays": _stays(one),
     }
+
+
+def state_text(one: Resident) -> str:
+    return "paused by hand" if one.paused_by_hand else STATES.get(one.state, one.state)
 
 
 def _stays(one: Resident) -> str:

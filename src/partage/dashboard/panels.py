@@ -36,6 +36,10 @@ class QueuePanel(Panel, component="panels/queue.js"):
     part = "queue"
 
 
+class LeasesPanel(Panel, component="panels/leases.js"):
+    part = "leases"
+
+
 class ClientsPanel(Panel, component="panels/clients.js"):
     part = "clients"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from partage.client.wire import ModelInfo
 from partage.dashboard import activity
-from partage.dashboard.memory import memory_map
+from partage.dashboard.leased import leases
+from partage.dashboard.memory import memory_map, state_text
 from partage.dashboard.numbers import UNKNOWN, seconds
 from partage.dashboard.rates import Rates
 from partage.dashboard.residency import timeline
@@ -58,6 +59,8 @@ def draw(heard: Heard, rates: Rates, shades: Shades, *, unix_s: float) -> Pictur
         "clients": [*activity.clients(status, rates.lines)],
         "models": [*_models(heard, shades)],
     }
+    if status.leases:
+        panels["leases"] = [*leases(status)]
     if heard.alerts is not None:
         panels["alerts"] = _alerts(heard.alerts, unix_s)
     if machine is not None and (machine.docker or machine.containers):
@@ -77,6 +80,8 @@ def _models(heard: Heard, shades: Shades) -> list[JsonObject]:
             ),
             "can": [*sorted(model.capabilities)],
             "state": residents[model.name].state if model.name in residents else "",
+            "state_text": state_text(residents[model.name]) if model.name in residents else "",
+            "halted": model.name in heard.status.paused_by_hand,
             "serving": residents[model.name].serving if model.name in residents else 0,
             "pinned": model.name in residents and residents[model.name].pinned,
         }

@@ -55,6 +55,8 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int = 0
     pinned: bool = False
     expires_in_s: float | None = None
+    paused_by_hand: bool = False
+    parked_bytes: int = 0
     memory: list[Share] = []
 
 
@@ -62,8 +64,20 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Memory given out to a program that is not a model."""
 
     name: str
-    device: str
+    id: str = ""
+    client: str = ""
+    class_: str = msgspec.field(default="normal", name="class")
+    state: str = "held"
+    device: str = ""
+    """Where it must be, while it waits; empty: anywhere."""
     bytes: int = 0
+    measured_bytes: int | None = None
+    exclusive: bool = False
+    paused_by_hand: bool = False
+    position: int | None = None
+    predicted_wait_s: float | None = None
+    since_s: float = 0.0
+    """For so long it has waited, or has been held."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +108,19 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
     predicted_wait_s: float = 0.0
 
 
+class Parked(msgspec.Struct, frozen=True, kw_only=True):
+    """The RAM for models that had to leave a GPU."""
+
+    budget_bytes: int = 0
+    held_bytes: int = 0
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str = "turn"
+    from_s: float
+    to_s: float | None = None
+
+
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
     """One engine's time in memory, in seconds on the hub's clock."""
 
@@ -106,6 +133,8 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     ended_s: float | None = None
     left: str = ""
     failed: bool = False
+    lease: bool = False
+    pauses: list[Pause] = []
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +142,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[Device] = []
     residents: list[Resident] = []
     leases: list[Lease] = []
+    parked: Parked = Parked()
+    paused_by_hand: list[str] = []
+    """Models, in memory or not."""
     clients: list[Client] = []
     queue: list[Queued] = []
     stays: list[Stay] = []

@@ -7,6 +7,7 @@ import pytest
 
 from partage.client.wire import ModelInfo
 from partage.dashboard import activity
+from partage.dashboard.leased import leases
 from partage.dashboard.memory import memory_map, parts_of
 from partage.dashboard.numbers import rate, seconds
 from partage.dashboard.picture import Heard, draw
@@ -21,6 +22,8 @@ from partage.dashboard.status import (
     Device,
     Lease,
     Machine,
+    Parked,
+    Pause,
     Queued,
     Resident,
     Share,
@@ -59,6 +62,45 @@ def test_a_bar_holds_models_by_part_leases_strangers_promises_free_and_reserve_a
     assert sum(segment["share"] for segment in shown["segments"]) == pytest.approx(1.0)
     assert (shown["used"], shown["free"]) == ("7.00 GiB", "2.00 GiB")
     assert shown["words"] == "GPU: 7.00 GiB of 9.00 GiB in use, 1 model: a 4.00 GiB"
+
+
+def test_a_lease_that_waits_takes_no_memory_and_is_listed_last_with_what_is_to_come():
+    held = Lease(
+        name="a", id="a-1", device="GPU-0", bytes=GIB, measured_bytes=2 * GIB, state="paused", paused_by_hand=True
+    )
+    waits = Lease(name="b", id="b-2", state="waiting", position=1, bytes=GIB, predicted_wait_s=90.0)
+    status = Status(devices=[DEVICE], leases=[waits, held])
+    assert [one["label"] for one in only(status)["segments"] if one["kind"] == "lease"] == ["Lease: a"]
+    shown = cast("Any", leases(status))
+    assert [(one["id"], one["state_text"], one["held"]) for one in shown] == [
+        ("a-1", "paused by hand", True),
+        ("b-2", "waits at place 1", False),
+    ]
+    assert (shown[0]["where"], shown[0]["used"], shown[0]["over"]) == ("1.00 GiB of GPU", "2.00 GiB used", True)
+    assert (shown[1]["where"], shown[1]["used"]) == ("1.00 GiB of whichever device is free first", "")
+    assert shown[1]["to_come"] == "about 1 min 30 s to come"
+
+
+def test_models_parked_in_ram_have_a_bar_of_their_own_where_the_hub_can_park():
+    parked = Resident(engine="p#1", model="p", state="parked", parked_bytes=GIB)
+    shown: Shown = memory_map(
+        Status(devices=[DEVICE], residents=[parked], parked=Parked(budget_bytes=4 * GIB, held_bytes=GIB)), Shades()
+    )
+    assert [one["name"] for one in shown] == ["GPU", "Parked in RAM"]
+    assert (shown[1]["used"], shown[1]["free"], shown[1]["models"][0]["state_text"]) == (
+        "1.00 GiB",
+        "3.00 GiB",
+        "in RAM",
+    )
+    assert sum(segment["share"] for segment in shown[1]["segments"]) == pytest.approx(1.0)
+    assert shown[0]["models"] == []
+    assert len(memory_map(Status(devices=[DEVICE]), Shades())) == 1
+
+
+def test_what_is_paused_by_hand_is_told_from_what_is_paused_in_turn():
+    turn, hand = (msgspec.structs.replace(RESIDENT, state="paused", paused_by_hand=one) for one in (False, True))
+    texts = [only(Status(devices=[DEVICE], residents=[one]))["models"][0]["state_text"] for one in (turn, hand)]
+    assert texts == ["paused, others have their turn", "paused by hand"]
 
 
 def test_a_device_that_is_given_out_twice_over_still_has_a_bar():
@@ -117,6 +159,20 @@ def test_timeline_has_a_lane_per_model_and_counts_what_left_and_what_failed():
     first = shown["lanes"][0]["spans"][0]
     assert (first["where"], first["load"], first["left"]) == ("1.00 GiB on GPU", "loaded in 2.5 s", "idle")
     assert (shown["swaps"], shown["failures"]) == (2, 1)
+
+
+def test_timeline_shows_leases_apart_from_models_and_how_long_they_were_paused():
+    pauses = [Pause(from_s=2.0, to_s=4.0), Pause(from_s=5.0, to_s=8.5, reason="hand")]
+    stay = Stay(engine="lease:t-1#1", model="t-1", started_s=1.0, ready_s=1.0, ended_s=9.0, lease=True, pauses=pauses)
+    lasting = Stay(engine="m#2", model="m", started_s=1.0, pauses=[Pause(from_s=2.0)])
+    shown = cast("Any", timeline(Status(stays=[stay, lasting]), Shades()))
+    lease, model = shown["lanes"]
+    assert (lease["model"], lease["tone"], shown["swaps"]) == ("lease t-1", None, 0)
+    assert (lease["spans"][0]["paused"], lease["spans"][0]["load"]) == (
+        "paused for 5.5 s in 2 long pauses, by hand",
+        "",
+    )
+    assert model["spans"][0]["paused"] == "paused now"
 
 
 def test_what_the_hub_does_not_have_is_not_in_the_picture():

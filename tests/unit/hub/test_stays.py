@@ -7,9 +7,17 @@ import pytest
 
 from partage.domain import Footprint, LaunchSettings, Placement
 from partage.errors import EngineStartFailed
-from partage.hub.stays import KEPT, KEPT_S, Stays
-from partage.policy.actions import StartEngine, UnparkEngine
-from partage.policy.events import EngineFailed, EngineGone, EngineParked, EngineUnparked, TimePassed, UnloadAsked
+from partage.hub.stays import KEPT, KEPT_S, PAUSES_KEPT, Stays
+from partage.policy.actions import GrantLease, PauseEngine, ResumeEngine, StartEngine, UnparkEngine
+from partage.policy.events import (
+    EngineFailed,
+    EngineGone,
+    EngineParked,
+    EngineUnparked,
+    LeaseEnded,
+    TimePassed,
+    UnloadAsked,
+)
 
 from .conftest import CHAT, MIB, House, text_of
 
@@ -82,3 +90,41 @@ def test_what_ended_an_hour_ago_and_what_is_too_much_is_forgotten():
         stays.decided(float(number), EngineFailed(engine=f"a#{number}", reason=""), [])
     assert len(stays.to_json(1.0)) == KEPT
     assert len(stays.to_json(KEPT + KEPT_S)) == 9
+
+
+def test_a_lease_has_a_stay_from_its_grant_to_its_end():
+    stays = Stays()
+    stays.decided(1.0, TimePassed(), [GrantLease(lease="train-1", engine="lease:train-1#3", device="GPU-0", bytes_=7)])
+    (held,) = stays.to_json(2.0)
+    assert (held["model"], held["lease"], held["devices"], held["ready_s"]) == ("train-1", True, {"GPU-0": 7}, 1.0)
+    stays.decided(9.0, LeaseEnded(lease="train-1"), [])
+    stays.decided(9.5, LeaseEnded(lease="another"), [])
+    (over,) = stays.to_json(10.0)
+    assert (over["ended_s"], over["left"], over["failed"]) == (9.0, "it ended", False)
+
+
+def test_pauses_that_people_could_see_are_part_of_the_stay_and_the_rest_is_not():
+    stays = Stays()
+    stays.decided(0.0, TimePassed(), [start("a#1")])
+    for at_s in (1.0, 2.0, 3.0):
+        stays.decided(at_s, TimePassed(), [PauseEngine(engine="a#1", reason="turn")])
+        stays.decided(at_s + 0.25, TimePassed(), [ResumeEngine(engine="a#1")])
+    stays.decided(5.0, TimePassed(), [PauseEngine(engine="a#1", reason="urgent")])
+    assert stays.to_json(5.1)[0]["pauses"] == []
+    stays.decided(7.0, TimePassed(), [PauseEngine(engine="a#1", reason="hand")])
+    assert stays.to_json(9.0)[0]["pauses"] == [
+        {"reason": "urgent", "from_s": 5.0, "to_s": 7.0},
+        {"reason": "hand", "from_s": 7.0, "to_s": None},
+    ]
+    stays.decided(20.0, EngineGone(engine="a#1", crashed=False), [])
+    (over,) = stays.to_json(21.0)
+    assert over["pauses"][-1]["to_s"] == 20.0  # type: ignore[index,call-overload]
+
+
+def test_pauses_of_a_stay_are_bounded():
+    stays = Stays()
+    stays.decided(0.0, TimePassed(), [start("a#1")])
+    for at_s in range(1, 100, 2):
+        stays.decided(at_s, TimePassed(), [PauseEngine(engine="a#1", reason="hand")])
+        stays.decided(at_s + 1, TimePassed(), [ResumeEngine(engine="a#1")])
+    assert len(stays.to_json(100.0)[0]["pauses"]) == PAUSES_KEPT  # type: ignore[arg-type]

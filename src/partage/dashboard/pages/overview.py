@@ -9,6 +9,7 @@ from partage.dashboard.panels import (
     ClientsPanel,
     ContainersPanel,
     FiguresPanel,
+    LeasesPanel,
     MemoryPanel,
     QueuePanel,
     TimelinePanel,
@@ -19,6 +20,7 @@ def build(parts: Parts) -> None:
     with page("/", parts) as follow:
         figures = FiguresPanel()
         memory = Acts(parts).offer(MemoryPanel())
+        leases = Acts(parts).offer(LeasesPanel())
         with tag("div", classes="beside"):
             queue, alerts = QueuePanel(), AlertsPanel()
-        follow([figures, memory, queue, alerts, TimelinePanel(), ClientsPanel(), ContainersPanel()])
+        follow([figures, memory, leases, queue, alerts, TimelinePanel(), ClientsPanel(), ContainersPanel()])

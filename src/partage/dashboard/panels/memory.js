@@ -6,7 +6,7 @@ const KINDS = {
 
 export default {
   props: { data: Array },
-  emits: ["unload", "pin"],
+  emits: ["unload", "pin", "pause"],
   template: `
     <section class="panel" aria-labelledby="memory-title">
       <div class="head">
@@ -29,7 +29,7 @@ export default {
                 :style="{ flexGrow: one.share, '--tone': tone(one) }" :title="one.label + ': ' + one.size"
                 @mouseenter="lit = one.engine" @mouseleave="lit = null"></span>
         </div>
-        <p v-if="!device.models.length" class="empty">No model is loaded here. The first request for one loads it.</p>
+        <p v-if="!device.models.length" class="empty">{{ device.kind === "parked" ? "No model is parked." : "No model is loaded here. The first request for one loads it." }}</p>
         <ul class="models">
           <li v-for="one in device.models" :key="one.engine" :class="{ lit: one.engine === lit }"
               @mouseenter="lit = one.engine" @mouseleave="lit = null">
@@ -45,6 +45,8 @@ export default {
               <span>{{ one.serving }} slots busy</span><span>{{ one.context }} tokens of context</span><span>{{ one.stays }}</span>
             </div>
             <div class="acts">
+              <button type="button" class="small" :aria-label="(one.halted ? 'Resume ' : 'Pause ') + one.model"
+                      @click="$emit('pause', one.model, !one.halted)">{{ one.halted ? "Resume" : "Pause" }}</button>
               <button type="button" class="small" :aria-label="(one.pinned ? 'Unpin ' : 'Pin ') + one.model"
                       @click="$emit('pin', one.model, !one.pinned)">{{ one.pinned ? "Unpin" : "Pin" }}</button>
               <button type="button" class="small" :aria-label="'Unload ' + one.model"

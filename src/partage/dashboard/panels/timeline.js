@@ -1,4 +1,4 @@
-// Which model was in memory when, over the last hour: zoomed by buttons, keys, ctrl and the wheel; moved by dragging.
+// Which model or lease was in memory when, over the last hour: zoomed by buttons, keys, ctrl and the wheel; moved by dragging.
 const HOUR = 3600;
 const LEAST = 30;
 const STEPS = [5, 10, 30, 60, 120, 300, 600, 900];
@@ -25,6 +25,7 @@ export default {
             <i v-for="span in visible(lane)" :key="span.engine" class="span" :class="{ failed: span.failed }"
                :style="place(span.from_s, span.to_s, lane.tone)" :title="told(lane.model, span)">
               <i class="load" :style="loading(span)"></i>
+              <i v-for="one in span.pauses" :key="one.from_s" class="pause" :style="paused(span, one)"></i>
             </i>
           </div>
         </div>
@@ -76,7 +77,7 @@ export default {
     place(from, to, tone) {
       const left = Math.max(0, (from - this.begin) / this.width);
       const right = Math.min(1, ((to ?? this.now) - this.begin) / this.width);
-      return { left: 100 * left + "%", width: 100 * Math.max(0, right - left) + "%", "--tone": `var(--tone-${tone})` };
+      return { left: 100 * left + "%", width: 100 * Math.max(0, right - left) + "%", "--tone": tone === null ? "var(--stranger)" : `var(--tone-${tone})` };
     },
     loading(span) {
       const from = Math.max(span.from_s, this.begin);
@@ -84,9 +85,16 @@ export default {
       const loaded = (span.ready_s ?? span.to_s ?? this.now) - from;
       return { width: 100 * Math.min(1, Math.max(0, loaded / (whole || 1))) + "%" };
     },
+    paused(span, pause) {
+      const from = Math.max(span.from_s, this.begin);
+      const whole = (span.to_s ?? this.now) - from || 1;
+      const left = Math.min(1, Math.max(0, (pause.from_s - from) / whole));
+      const right = Math.min(1, Math.max(0, ((pause.to_s ?? this.now) - from) / whole));
+      return { left: 100 * left + "%", width: 100 * (right - left) + "%" };
+    },
     told(model, span) {
       const until = span.to_s ? `until ${this.time(span.to_s)}` : "until now";
-      const why = [span.came && `came: ${span.came}`, span.load, span.left && `${span.failed ? "failed" : "left"}: ${span.left}`];
+      const why = [span.came && `came: ${span.came}`, span.load, span.paused, span.left && `${span.failed ? "failed" : "left"}: ${span.left}`];
       return [`${model}, ${this.time(span.from_s)} ${until}, ${span.where}`, ...why.filter(Boolean)].join("; ");
     },
     look(width, back) {
