@@ -108,7 +108,7 @@ def _explain(code: str) -> int:
     rule = RULES.get(code)
     if rule is None:
         raise ConfigError(f"there is no rule {code}; `partage lint --explain ALL` lists them")
-    fixable = "yes, with --fix" if rule.fixable else "by hand"
+    fixable = f"with {rule.mended_by}" if rule.fixable else "by hand"
     print(f"{rule.code} {rule.name} ({rule.level})\n\n{rule.explanation}\n\nCure: {rule.cure}\nMended: {fixable}")
     print(textwrap.fill(f"Source: {rule.source}", 120, subsequent_indent="  "))
     return 0

@@ -40,8 +40,15 @@ class Rule(Generic[S]):
     default: bool
     """Off: advice that is only given when it is selected."""
     fixable: bool
+    unsafe: bool
+    """Its fix may change behaviour, and needs --unsafe-fixes."""
     subject: type[Any]
     check: Callable[[S], Iterable[Flaw]]
+
+    @property
+    def mended_by(self) -> str:
+        """The options that mend it, "" where nothing does."""
+        return "" if not self.fixable else "--fix --unsafe-fixes" if self.unsafe else "--fix"
 
     @property
     def summary(self) -> str:
@@ -62,11 +69,12 @@ def rule(  # noqa: PLR0913 what a rule consists of, each by name
     level: Level = "error",
     default: bool = True,
     fixable: bool = False,
+    unsafe: bool = False,
 ) -> Callable[[Callable[[S], Iterator[Flaw]]], Rule[S]]:
     """Make a rule of a function over one kind of subject; its docstring is what --explain prints."""
 
     def decorate(check: Callable[[S], Iterator[Flaw]]) -> Rule[S]:
-        return Rule(code, name, cure, source, level, default, fixable, on, check)
+        return Rule(code, name, cure, source, level, default, fixable, unsafe, on, check)
 
     return decorate
 

@@ -18,9 +18,9 @@ READ = frozenset(
 """Of some version: an old image may still read what a new one does not."""
 
 _CAP = "OLLAMA_GPU_OVERHEAD keeps some memory free; a cap needs a hub"
-_LAYERS = "the option num_gpu of a request or Modelfile"
+_LAYERS = "use the option num_gpu of a request or Modelfile"
 _FOUND = "GPUs are found by the server itself; CUDA_VISIBLE_DEVICES chooses"
-_THREADS = "the option num_thread of a request or Modelfile"
+_THREADS = "use the option num_thread of a request or Modelfile"
 INSTEAD = {
     "OLLAMA_MAX_VRAM": _CAP,
     "OLLAMA_VRAM_LIMIT": _CAP,
@@ -45,20 +45,25 @@ INSTEAD = {
     "OLLAMA_NUM_THREAD": _THREADS,
     "OLLAMA_NUM_THREADS": _THREADS,
     "OLLAMA_CPU_THREADS": _THREADS,
-    "OLLAMA_NUM_CTX": "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_CONTEXT_LEN": "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_CONTEXT_SIZE": "OLLAMA_CONTEXT_LENGTH",
-    "OLLAMA_BATCH_SIZE": "the option num_batch of a request or Modelfile",
-    "OLLAMA_CONCURRENCY": "OLLAMA_NUM_PARALLEL",
-    "OLLAMA_CONCURRENT_REQUESTS": "OLLAMA_NUM_PARALLEL",
-    "OLLAMA_MAX_MODELS": "OLLAMA_MAX_LOADED_MODELS",
+    "OLLAMA_NUM_CTX": "use OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_CONTEXT_LEN": "use OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_CONTEXT_SIZE": "use OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_BATCH_SIZE": "use the option num_batch of a request or Modelfile",
+    "OLLAMA_CONCURRENCY": "use OLLAMA_NUM_PARALLEL",
+    "OLLAMA_CONCURRENT_REQUESTS": "use OLLAMA_NUM_PARALLEL",
+    "OLLAMA_MAX_MODELS": "use OLLAMA_MAX_LOADED_MODELS",
+    "OLLAMA_PARALLEL": "use OLLAMA_NUM_PARALLEL",
+    "OLLAMA_PARALLEL_REQUESTS": "use OLLAMA_NUM_PARALLEL",
+    "OLLAMA_MAX_QUEUE_SIZE": "use OLLAMA_MAX_QUEUE",
+    "OLLAMA_KEEPALIVE": "use OLLAMA_KEEP_ALIVE",
+    "OLLAMA_DEFAULT_KEEP_ALIVE": "use OLLAMA_KEEP_ALIVE",
 }
 """Name that nothing reads -> what there is."""
 WITHOUT_PREFIX = {
-    "KEEP_ALIVE": "OLLAMA_KEEP_ALIVE",
-    "NUM_PARALLEL": "OLLAMA_NUM_PARALLEL",
-    "MAX_LOADED_MODELS": "OLLAMA_MAX_LOADED_MODELS",
-    "CONTEXT_LENGTH": "OLLAMA_CONTEXT_LENGTH",
+    "KEEP_ALIVE": "use OLLAMA_KEEP_ALIVE",
+    "NUM_PARALLEL": "use OLLAMA_NUM_PARALLEL",
+    "MAX_LOADED_MODELS": "use OLLAMA_MAX_LOADED_MODELS",
+    "CONTEXT_LENGTH": "use OLLAMA_CONTEXT_LENGTH",
 }
 CERTAIN_IN_DOTENV = frozenset(
     {
@@ -86,5 +91,5 @@ def what_there_is_instead(name: str) -> str | None:
     if name in READ:
         return None
     if name in INSTEAD or name in WITHOUT_PREFIX:
-        return "there is: " + (INSTEAD.get(name) or WITHOUT_PREFIX[name])
+        return INSTEAD.get(name) or WITHOUT_PREFIX[name]
     return "`ollama serve --help` lists what is read" if _KNOB.fullmatch(name) else None

@@ -57,6 +57,8 @@ class Mapping:
     place: Place
     flow: bool = False
     tag: str = ""
+    repeated: tuple[Scalar, ...] = ()
+    """Keys that stand here a second time."""
 
     def get(self, key: str) -> Node | None:
         entry = self.entries.get(key)
@@ -168,8 +170,8 @@ class _Reader:
                 value = self._node(self._next(), depth + 1)
                 if isinstance(key, Scalar):
                     own.append(Entry(key, value))
-            entries = self._with_merges(own)
-            return Mapping(entries, self._place(event, inner), flow=bool(event.flow_style), tag=tag)
+            place = self._place(event, inner)
+            return Mapping(self._with_merges(own), place, bool(event.flow_style), tag, _repeated(own))
         assert isinstance(event, DocumentEndEvent), event
         raise self._refused(event, "ends too early")
 
@@ -207,6 +209,11 @@ def _with_blanks(text: str) -> str:
         parts += [text[position : indent.start()].replace("\t", " "), indent[0]]
         position = indent.end()
     return "".join(parts) + text[position:].replace("\t", " ")
+
+
+def _repeated(own: list[Entry]) -> tuple[Scalar, ...]:
+    first = {entry.key.text: entry for entry in reversed(own)}
+    return tuple(entry.key for entry in own if first[entry.key.text] is not entry)
 
 
 def _is_merge(entry: Entry) -> bool:

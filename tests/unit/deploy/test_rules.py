@@ -79,4 +79,11 @@ def test_the_page_lists_every_rule():
     page = (Path(__file__).parents[3] / "docs" / "lint.md").read_text(encoding="utf-8")
     for rule in RULES.values():
         off = "" if rule.default else " Off unless selected."
-        assert f"| {rule.code} | {rule.name} | {rule.summary}{off} | {'--fix' if rule.fixable else ''} |" in page
+        assert f"| {rule.code} | {rule.name} | {rule.summary}{off} | {rule.mended_by} |" in page
+
+
+@pytest.mark.parametrize("path", [path for path in FAILING if path.parent.name != "PG001"], ids=name)
+def test_a_rule_says_whether_its_fix_is_a_safe_one(path: Path):
+    rule = RULES[path.parent.name]
+    fixes = [one.fix for one in lint([path], Selection(select=(rule.code,))).findings if one.fix]
+    assert all(fix.safe is not rule.unsafe for fix in fixes)

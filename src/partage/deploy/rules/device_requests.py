@@ -101,6 +101,11 @@ def invented_device_key(service: Service) -> Iterator[Flaw]:
         for name, entry in options.entries.items() if options and request.is_for_nvidia else ():
             if re.search(r"mem|vram|fraction|percent|limit", name, re.IGNORECASE):
                 yield Flaw(entry.key.place, f"no driver reads the option `{name}`: the GPU's memory is not limited")
+    for part in ("limits", "reservations"):
+        resources = mapping_at(service.node, "deploy", "resources", part)
+        for name, entry in resources.entries.items() if resources else ():
+            if re.search(r"vram|gpu.?mem", name, re.IGNORECASE) and not name.startswith("x-"):
+                yield Flaw(entry.key.place, f"`{part}` has no key `{name}`: Compose cannot limit a GPU's memory")
 
 
 _BELONGS = {
@@ -108,17 +113,20 @@ _BELONGS = {
     "reservations": "under `deploy.resources`",
     "limits": "under `deploy.resources`",
     "devices": "under `deploy.resources.reservations`",
+    "device_requests": "under `deploy.resources.reservations`, as `devices`",
+    "nvidia.com/gpu": "under `deploy.resources.reservations`, as an entry of `devices`",
+    "gpus": "directly in the service",
     "capabilities": "in an entry of `deploy.resources.reservations.devices`",
     "device_ids": "in an entry of `deploy.resources.reservations.devices`",
     "memory": "under `deploy.resources.limits`",
     "cpus": "under `deploy.resources.limits`",
 }
 _NOT_THERE = (
-    ((), ("resources", "reservations", "limits", "capabilities", "device_ids")),
-    (("deploy",), ("reservations", "limits", "devices", "memory", "cpus")),
-    (("deploy", "resources"), ("devices", "memory", "cpus", "capabilities")),
-    (("deploy", "resources", "limits"), ("devices", "capabilities")),
-    (("deploy", "resources", "reservations"), ("capabilities", "device_ids")),
+    ((), ("resources", "reservations", "limits", "capabilities", "device_ids", "device_requests")),
+    (("deploy",), ("reservations", "limits", "devices", "memory", "cpus", "gpus")),
+    (("deploy", "resources"), ("devices", "memory", "cpus", "capabilities", "gpus")),
+    (("deploy", "resources", "limits"), ("devices", "capabilities", "nvidia.com/gpu", "gpus")),
+    (("deploy", "resources", "reservations"), ("capabilities", "device_ids", "nvidia.com/gpu", "gpus")),
 )
 
 

@@ -19,10 +19,11 @@ _LOOPBACK = re.compile(r"(?:https?://)?(?:127\.|localhost\b|\[?::1)")
     "PG060",
     "ollama-open-to-the-network",
     on=Service,
-    cure='publish it on loopback, "127.0.0.1:11434:11434", or put something with keys in front',
+    cure='publish it on loopback, as in "127.0.0.1:11434:11434", or put something with keys in front',
     source="Docker docs, Packet filtering and firewalls (published ports bypass ufw); ollama#9642; llm-host-guard",
     level="warning",
     fixable=True,
+    unsafe=True,
 )
 def ollama_open_to_the_network(service: Service) -> Iterator[Flaw]:
     """Ollama's port published on every interface: whoever reaches the machine may use and delete its models.

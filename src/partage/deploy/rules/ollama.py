@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from partage.deploy.compose_file import Project, Service
+from partage.deploy.dockerfile import Dockerfile
 from partage.deploy.engines import OLLAMA
 from partage.deploy.findings import Flaw, rule
 from partage.deploy.library_names import what_is_wrong_with_tag
@@ -125,7 +126,12 @@ def _keep_alive_s(text: str) -> float | None:
 
 _MODEL_VARIABLE = re.compile(r"(?:^|_)(?:MODELS?|LLM|EMBEDDINGS?)(?:_(?:NAME|ID|TAG|LIST|DEFAULT|PULL))*$")
 _MODEL_WORD = re.compile(r"(?<![\w./-])([a-z][\w.-]*):([\w.-]+)")
-_COMMAND = re.compile(r"\bollama\s+(?:pull|run|show)\s+([\w.:/-]+)")
+_COMMAND = re.compile(
+    r"\bollama\s+(?:pull|run|show)\s+[\"']?(?P<shell>[\w.:/-]+)"
+    r"|/api/pull\b.*?[\"'](?:name|model)\\*[\"']\s*:\s*\\*[\"'](?P<request>[\w.:/-]+)",
+    re.DOTALL,
+)
+_OWN_COMMAND = re.compile(r"^(?:pull|run)\s+([\w.:/-]+)")
 
 
 @rule(
@@ -145,11 +151,34 @@ def model_tag_unknown(environment: Environment) -> Iterator[Flaw]:
         if _MODEL_VARIABLE.search(variable.name) and variable.known:
             yield from _checked(variable)
     service = environment.service
-    for word in service.words if service else ():
-        for command in _COMMAND.finditer(service.text(word) if service else ""):
-            name, _, tag = command[1].partition(":")
-            if wrong := what_is_wrong_with_tag(name, tag):
-                yield Flaw(word.place, f"{command[1]}: {wrong}")
+    if service is None:
+        return
+    for word in service.words:
+        for command in _COMMAND.finditer(service.text(word)):
+            yield from _pulled(command["shell"] or command["request"], word.place)
+    if environment.server is OLLAMA and service.words and (command := _OWN_COMMAND.match(service.command_line)):
+        yield from _pulled(command[1], service.words[-1].place)  # the image's entrypoint is `ollama`
+
+
+@rule(
+    "PG043",
+    "image-pulls-unknown-tag",
+    on=Dockerfile,
+    cure="use a tag of the Ollama library: a size (3b), or size-variant-quantisation (3b-instruct-q4_K_M)",
+    source="Ollama library, tags of each model",
+)
+def image_pulls_unknown_tag(dockerfile: Dockerfile) -> Iterator[Flaw]:
+    """`ollama pull` of a tag that the library does not have, in a Dockerfile: the build or the start fails."""
+    for _, place in dockerfile.find(_COMMAND, "RUN", "CMD", "ENTRYPOINT"):
+        command = _COMMAND.match(place.text)
+        if command:
+            yield from _pulled(command["shell"] or command["request"], place)
+
+
+def _pulled(model: str, place: Place) -> Iterator[Flaw]:
+    name, _, tag = model.partition(":")
+    if wrong := what_is_wrong_with_tag(name, tag):
+        yield Flaw(place, f"{model}: {wrong}")
 
 
 def _checked(variable: Variable) -> Iterator[Flaw]:
@@ -161,4 +190,5 @@ def _checked(variable: Variable) -> Iterator[Flaw]:
 
 RULES = (
     ollama_variable_nobody_reads, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, model_tag_unknown,
+    image_pulls_unknown_tag,
 )  # fmt: skip

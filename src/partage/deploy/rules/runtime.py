@@ -57,6 +57,7 @@ def _ends_with(place: Place, value: str) -> bool:
     source="Docker docs, Compose: GPU support; Zyphra/Zonos#161; emsi/stable-diffusion-webui#1; docker/compose#8722",
     level="warning",
     fixable=True,
+    unsafe=True,
 )
 def runtime_beside_device_request(service: Service) -> Iterator[Flaw]:
     """`runtime: nvidia` beside a device request: not needed, and fails where that runtime is not registered.
@@ -123,7 +124,7 @@ def runtime_without_visible_devices(service: Service) -> Iterator[Flaw]:
     "PG033",
     "visible-devices-contradict-request",
     on=Project,
-    cure="remove NVIDIA_VISIBLE_DEVICES; let the device request alone choose",
+    cure='remove NVIDIA_VISIBLE_DEVICES; the request chooses, as in `device_ids: ["1"]`',
     source="moby daemon/nvidia_linux.go; microsoft/pai#1667; NVIDIA Container Toolkit docs, GPU enumeration",
     level="warning",
 )
