@@ -105,11 +105,13 @@ class Accounts:
 
     def entitlement(self, account: Account, now_s: float) -> float:
         """1 for who received about as much as the average client lately; who received twice that has a half."""
-        recent_s = _decayed_s(account, now_s) / account.weight
         if now_s != self._usual_at_s:
             self._usual_at_s = now_s
             self._usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
         usual_s = self._usual_s
+        if account.recent_s <= usual_s * account.weight:
+            return 1.0  # the usual case; it has only become less since
+        recent_s = _decayed_s(account, now_s) / account.weight
         return 1.0 if recent_s <= usual_s else usual_s / recent_s
 
     def floods(self, account: Account, now_s: float) -> bool:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from partage.domain import Class, DeviceId
 from partage.policy import parking, turns
@@ -26,8 +26,9 @@ _SAMPLED = 8
 _GOES_ON = 0.5  # an answer longer than expected: times what it took so far, as lengths are heavy-tailed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Victim:
+class Victim(NamedTuple):
+    """A tuple, for one is made of each resident whenever somebody looks for room."""
+
     resident: Resident
     cost_s: float
     """By which victims are compared: with the drain as it is likely to be."""
@@ -73,7 +74,7 @@ def victims(state: State) -> Pools:
 
 def may_leave(state: State, resident: Resident) -> bool:
     """The holder of a lease never: what it has done cannot be done again for it."""
-    return resident.model.lease is None and may_be_replaced(resident) and not state.is_pinned(resident)
+    return may_be_replaced(resident) and resident.model.lease is None and not state.is_pinned(resident)
 
 
 def may_be_replaced(resident: Resident) -> bool:
@@ -89,18 +90,19 @@ def replaced(state: State, resident: Resident) -> Victim:
 
 def _weighed(state: State, resident: Resident) -> Victim:
     model, settings = resident.model, state.settings
+    again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
+    if not resident.serving and not model.queue.ready_count:
+        lost_s = _lost_s(state, resident, again)
+        return Victim(resident, lost_s, lost_s, 0.0, 0.0, busy=False, class_=Class.BATCH, claim=0.0)
     served = sum(state.accounts.entitlement(waiting.account, state.now_s) for waiting in resident.serving.values())
     backlog, claims, count = 0.0, served, len(resident.serving)
     for value, group in zip(settings.class_values, model.queue.groups, strict=True):
         if group.count:
-            entitled = group_entitlement(state, group) * group.count
+            entitled = group_entitlement(state, group)[0] * group.count
             backlog += value * entitled
             claims += entitled
             count += group.count
-    again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
-    lost_s = parking.return_s(state, resident) * (again + backlog)
-    if resident.keep_alive_s is not None and resident.keep_alive_s < 0:
-        lost_s += _PREFERRED  # a pin that was not granted is still a wish
+    lost_s = _lost_s(state, resident, again + backlog)
     served_part = served / max(1, len(resident.serving))
     drain_s = remaining_s(state, resident, goes_on=0.0)
     remains_s = drain_s or remaining_s(state, resident)
@@ -116,24 +118,27 @@ def _weighed(state: State, resident: Resident) -> Victim:
     )
 
 
-def group_entitlement(state: State, group: Group) -> float:
-    """Mean over its requests; of a sample where there are many clients."""
-    count, entitled = 0, 0.0
+def _lost_s(state: State, resident: Resident, missed: float) -> float:
+    """What it takes to have it back, by how much it will be missed; a pin that was not granted is still a wish."""
+    wished_s = _PREFERRED if resident.keep_alive_s is not None and resident.keep_alive_s < 0 else 0.0
+    return parking.return_s(state, resident) * missed + wished_s
+
+
+def group_entitlement(state: State, group: Group) -> tuple[float, float]:
+    """Mean over its requests, and the most of a client; of a sample where there are many clients."""
+    count, entitled, most = 0, 0.0, 0.0
     for line in islice(group.lines.values(), _SAMPLED):
         waiting = line.timely_count + line.late_count
+        one = state.accounts.entitlement(line.account, state.now_s)
         count += waiting
-        entitled += waiting * state.accounts.entitlement(line.account, state.now_s)
-    return entitled / count
-
-
-def most_entitled_of(state: State, group: Group) -> float:
-    lines = islice(group.lines.values(), _SAMPLED)
-    return max(state.accounts.entitlement(line.account, state.now_s) for line in lines)
+        entitled += waiting * one
+        most = max(most, one)
+    return entitled / count, most
 
 
 def _highest_class(resident: Resident) -> Class:
     groups = resident.model.queue.groups
-    return next((class_ for class_ in Class if resident.by_class[class_] or groups[class_].count), Class.BATCH)
+    return next((group.class_ for group in groups if group.count or resident.by_class[group.class_]), Class.BATCH)
 
 
 def remaining_s(state: State, resident: Resident, since_s: float = math.inf, goes_on: float = _GOES_ON) -> float:

@@ -57,7 +57,8 @@ class Reuse:
 
 
 def _bin(gap_s: float) -> int:
-    return min(BINS - 1, max(0, int(math.log2(max(gap_s, _SHORTEST_S) / _SHORTEST_S))))
+    """By the power of two of the gap in units of the shortest."""
+    return min(BINS - 1, max(0, int(gap_s / _SHORTEST_S).bit_length() - 1))
 
 
 @dataclass(slots=True)

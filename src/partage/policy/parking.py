@@ -47,6 +47,8 @@ def return_s(state: State, resident: Resident) -> float:
 
 
 def may_park(state: State, resident: Resident) -> bool:
+    if not state.settings.park_budget_bytes:
+        return False
     devices = [state.ledger.devices[device] for device in resident.bytes_ if device in state.ledger.devices]
     size = sum(resident.bytes_.values())
     return (

@@ -82,6 +82,7 @@ class Group:
     class_: Class
     patience_s: float
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    count: int = 0
     timely_count: int = 0
     late_count: int = 0
     timely_arrived_s: float = 0.0
@@ -96,10 +97,6 @@ class Group:
     _oldest: list[_Timed] = field(default_factory=list[_Timed])
     _offers: int = 0
 
-    @property
-    def count(self) -> int:
-        return self.timely_count + self.late_count
-
     def add(self, waiting: Waiting) -> None:
         """Also one that comes back: its arrival, due time and order are as before."""
         account = waiting.account
@@ -108,6 +105,7 @@ class Group:
             line = self.lines[account.name] = Line(self, account)
             account.turns[id(line)] = line
         waiting.queued = True
+        self.count += 1
         self.work_s += waiting.work_s
         key = (waiting.due_s, waiting.sequence, waiting)
         heapq.heappush(self._oldest, (waiting.arrived_s, waiting.sequence, waiting))
@@ -128,6 +126,7 @@ class Group:
     def remove(self, waiting: Waiting) -> None:
         waiting.queued = False
         line = self.lines[waiting.account.name]
+        self.count -= 1
         self.work_s -= waiting.work_s
         if waiting.late:
             self.late_count -= 1

@@ -26,7 +26,9 @@ def start_if_free(state: State, model: ModelState) -> bool:
     ]
     if not fitting:
         return False
-    place = min(fitting, key=lambda one: (parking.load_s(state, model, one), _crowd(state, one)))
+    place = fitting[0]
+    if len(fitting) > 1:
+        place = min(fitting, key=lambda one: (parking.load_s(state, model, one), _crowd(state, one)))
     if model.lease is None and link_busy(state, place):
         return True
     start(state, model, place, "fits free memory")
@@ -38,13 +40,11 @@ def choose_next(state: State, waiting: Iterable[tuple[ModelState, float]]) -> No
 
     Nobody smaller or quicker takes its memory while those leave that must: it would wait for ever.
     """
-    late = [
-        (patience_at_s, model.name, model)
-        for model, patience_at_s in waiting
-        if patience_at_s <= state.now_s
-        and any(_fits_in_the_end(state, placement) for placement in suitable_placements(model))
-    ]
-    state.next_up = min(late)[2] if late else None
+    late = sorted(
+        (patience_at_s, model.name, model) for model, patience_at_s in waiting if patience_at_s <= state.now_s
+    )
+    fitting = (model for *_, model in late if any(_fits_in_the_end(state, one) for one in suitable_placements(model)))
+    state.next_up = next(fitting, None)
 
 
 def is_kept(state: State, model: ModelState, placement: Placement) -> bool:

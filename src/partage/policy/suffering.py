@@ -6,16 +6,15 @@ Sources: ski rental with a residency quantum and load-aware quotas (Aegaeon, SOS
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from partage.domain import Class
 from partage.policy import parking
-from partage.policy.eviction import group_entitlement, most_entitled_of
+from partage.policy.eviction import group_entitlement
 from partage.policy.state import ModelState, State
 
 
-@dataclass(frozen=True, slots=True)
-class Suffering:
+class Suffering(NamedTuple):
     """What those who wait for a model weigh, now and as it grows."""
 
     value_s: float
@@ -42,8 +41,8 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
             continue
         group.grow_old(now_s + lead_s)
         highest = min(highest, group.class_)
-        entitled = group_entitlement(state, group)
-        most_entitled = max(most_entitled, most_entitled_of(state, group))
+        entitled, most = group_entitlement(state, group)
+        most_entitled = max(most_entitled, most)
         value = settings.class_values[group.class_] * entitled
         late_value = value * settings.late_value
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)

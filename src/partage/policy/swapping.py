@@ -7,8 +7,8 @@ that has lost patience. When the price is not reached yet, the moment at which i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from partage.domain import Class, DeviceId, Placement
 from partage.policy import leases, parking
@@ -33,8 +33,7 @@ from partage.policy.suffering import Suffering, quantum_s, suffering_of
 _LEAST_CLAIM = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """One way to give a waiting model memory by taking it from others, and from when on it is right."""
 
     model: ModelState
@@ -79,16 +78,30 @@ def seek_room(state: State) -> None:
     among = victims(state)
     waiting = [(model, suffering_of(state, model)) for model in without[: state.settings.candidates]]
     choose_next(state, [(model, suffering.patience_at_s) for model, suffering in waiting])
-    options = [best_option(state, model, suffering, among) for model, suffering in waiting]
-    ripe = [
-        option for option in options if option is not None and option.at_s <= state.now_s and _may_take(state, option)
-    ]
-    for option in options:
-        if option is not None and option.at_s > state.now_s:
+    best: Option | None = None
+    for rank, _, model, suffering in sorted(
+        (_best_rank(state, model, suffering), number, model, suffering)
+        for number, (model, suffering) in enumerate(waiting)
+        if not all(is_kept(state, model, placement) for placement in suitable_placements(model))
+    ):
+        if best is not None and best.rank <= rank:
+            break
+        option = best_option(state, model, suffering, among)
+        if option is None:
+            continue
+        if option.at_s > state.now_s:
             look_again_at(state, option.at_s)
-    if ripe:
-        best = min(ripe, key=lambda option: option.rank)
+        elif _may_take(state, option) and (best is None or option.rank < best.rank):
+            best = option
+    if best is not None:
         exchange(state, best.model, best.placement, best.residents)
+
+
+def _best_rank(state: State, model: ModelState, suffering: Suffering) -> tuple[float, float]:
+    """No option of it ranks before this: it would, if its victims cost nothing."""
+    if suffering.patience_at_s <= state.now_s:
+        return 0.0, suffering.patience_at_s
+    return 1.0, -suffering.growth / max(1e-9, parking.load_s(state, model))
 
 
 def seek_room_for(state: State, model: ModelState) -> None:
