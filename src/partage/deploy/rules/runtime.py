@@ -9,6 +9,7 @@ from partage.deploy.engines import is_known_without_cuda
 from partage.deploy.findings import Fix, Flaw, rule
 from partage.deploy.gpu_access import Gpus, visible_gpus
 from partage.deploy.source import Edit, Place
+from partage.deploy.variables import UNKNOWN
 
 _DRIVER_PARTS = frozenset({"compute", "compat32", "graphics", "utility", "video", "display", "ngx"})
 
@@ -161,6 +162,24 @@ def visible_devices_contradict_request(project: Project) -> Iterator[Flaw]:
             yield Flaw(variable.place, f"no request, yet all GPUs: also those that `{pinned[0].name}` is pinned to")
 
 
+@rule(
+    "PG039",
+    "gpus-neither-all-nor-list",
+    on=Service,
+    cure='write `gpus: all`, or a list: `gpus: [{count: 1}]`, `gpus: [{device_ids: ["0"]}]`',
+    source="Compose specification, schema: gpus; compose-spec/compose-go#693; compose-spec/compose-go#732",
+)
+def gpus_neither_all_nor_list(service: Service) -> Iterator[Flaw]:
+    """`gpus: 1` or `gpus: device=0`, as `docker run` takes them: Compose refuses the file.
+
+    The attribute is a list of device requests (Compose 2.30 and newer) or, since 2025, the word `all`.
+    """
+    node = service.get("gpus")
+    text = service.text(node)
+    if node is not None and text and text != "all" and UNKNOWN not in text:
+        yield Flaw(node.place, f"`gpus: {text}` is neither `all` nor a list")
+
+
 def _comparable(requested: Gpus, seen: Gpus) -> bool:
     """An index and a UUID may be the same GPU."""
     named = [one for side in (requested, seen) if isinstance(side, frozenset) for one in side]
@@ -206,5 +225,5 @@ def cuda_index_past_the_container(service: Service) -> Iterator[Flaw]:
 
 RULES = (
     no_utility_capability, runtime_beside_device_request, runtime_must_be_registered, runtime_without_visible_devices,
-    visible_devices_contradict_request, cuda_index_past_the_container,
+    visible_devices_contradict_request, cuda_index_past_the_container, gpus_neither_all_nor_list,
 )  # fmt: skip
