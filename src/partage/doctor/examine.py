@@ -33,6 +33,7 @@ CHECKS = (
     Check("permissions", host_checks.permissions),
     Check("versions", host_checks.versions),
     Check("settings", host_checks.settings),
+    Check("leases", host_checks.leases),
     Check("alerts", host_checks.alerts),
     Check("thrash", journal_checks.thrash),
     Check("spills", journal_checks.spills),

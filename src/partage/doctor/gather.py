@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import aiodocker
 import aiohttp
@@ -22,7 +23,7 @@ from partage.config import Config
 from partage.device.mps import daemon_runs
 from partage.device.nvml import Nvml
 from partage.device.processes import Processes
-from partage.doctor.machine import DockerFacts, HubFacts, Machine, PortFacts
+from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import SymptomReader, Symptoms
 from partage.domain import JsonObject
 from partage.errors import StoreError
@@ -84,7 +85,7 @@ async def gather(
         run_dir_mode=_mode(config.home / "run"),
         version=__version__,
         settings_without_effect=config.warnings,
-        hub=None if status is None else _hub(alerts or {}, hub_version),
+        hub=None if status is None else _hub(status, alerts or {}, hub_version),
         symptoms=await asyncio.to_thread(read_symptoms, config.home / "journal" / "hub.jsonl"),
     )
 
@@ -263,10 +264,36 @@ def _mode(path: Path) -> int | None:
 # ---- ourselves ---------------------------------------------------------------------------------------------------
 
 
-def _hub(alerts: JsonObject, version: str) -> HubFacts:
+def _leases(status: JsonObject) -> tuple[LeaseFacts, ...]:
+    rows = status.get("leases")
+    return tuple(
+        LeaseFacts(
+            id=str(one.get("id")),
+            paused=one.get("state") == "paused",
+            bytes_=size if isinstance(size := one.get("bytes"), int) else 0,
+            stopped_pids=tuple(pid for pid in (pids if isinstance(pids, list) else []) if _stopped(pid)),
+        )
+        for one in (rows if isinstance(rows, list) else [])
+        if isinstance(one, dict) and one.get("state") != "waiting"
+        for pids in (one.get("pids"),)
+    )
+
+
+def _stopped(pid: object) -> TypeGuard[int]:
+    try:
+        return isinstance(pid, int) and psutil.Process(pid).status() in (
+            psutil.STATUS_STOPPED,
+            psutil.STATUS_TRACING_STOP,
+        )
+    except psutil.Error:
+        return False
+
+
+def _hub(status: JsonObject, alerts: JsonObject, version: str) -> HubFacts:
     standing = alerts.get("standing")
     return HubFacts(
         version=version,
+        leases=_leases(status),
         alerts=tuple(
             (str(one.get("severity")), str(one.get("rule")), str(one.get("message")), str(one.get("cure")))
             for one in (standing if isinstance(standing, list) else [])

@@ -222,6 +222,19 @@ def settings(machine: Machine) -> Iterator[Finding]:
         )
 
 
+def leases(machine: Machine) -> Iterator[Finding]:
+    for lease in machine.hub.leases if machine.hub else ():
+        if lease.stopped_pids and not lease.paused:
+            pids = " ".join(map(str, lease.stopped_pids))
+            yield Finding(
+                severity="warning",
+                looked_at=f"the holder of lease {lease.id}",
+                found=f"its process {pids} is stopped, and not by the hub (Ctrl-Z, a debugger, kill -STOP)",
+                why=f"it holds {format_bytes(lease.bytes_)} and does nothing with it, while others wait",
+                mend=f"kill -CONT {pids}   # or end it: kill {pids}",
+            )
+
+
 def alerts(machine: Machine) -> Iterator[Finding]:
     for severity, rule, message, cure in machine.hub.alerts if machine.hub else ():
         yield Finding(

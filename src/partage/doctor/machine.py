@@ -34,12 +34,24 @@ class PortFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseFacts:
+    """A lease that is held, and those of its processes that somebody has stopped (SIGSTOP, Ctrl-Z, a debugger)."""
+
+    id: str
+    paused: bool = False
+    """By the hub, in turn or by hand."""
+    bytes_: int = 0
+    stopped_pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HubFacts:
     """What a running hub says of itself; None where none answers."""
 
     version: str = ""
     alerts: tuple[tuple[str, str, str, str], ...] = ()
     """(severity, rule, message, cure) of those that stand."""
+    leases: tuple[LeaseFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
@@ -36,6 +37,7 @@ LINGER_S = 10.0
 """How long an ended lease waits for its processes to go."""
 SLACK_BYTES = 16 << 20
 """What a lease may be exceeded by before anybody says so."""
+LOST_KEPT = 20
 WORTH_TELLING_BYTES = 4 << 20
 
 
@@ -64,6 +66,8 @@ class Leases:
         self._closing = False
         self.open: dict[RequestId, Lease] = {}
         """Waited for or held."""
+        self.lost: deque[tuple[float, RequestId]] = deque(maxlen=LOST_KEPT)
+        """(when, which) ended because nothing was heard of its holder."""
         self._by_engine: dict[EngineId, Lease] = {}
         self._leaving: dict[RequestId, tuple[Lease, float]] = {}
         """Ended, with processes that are not gone yet; and until when they are waited for."""
@@ -224,7 +228,8 @@ class Leases:
         for lease in list(self.open.values()):
             if lease.engine is None:
                 self._tell_waiting(lease)
-            elif lease.needs_heartbeat and now_s - lease.heard_s > TTL_S:
+            elif lease.needs_heartbeat and not lease.ended and now_s - lease.heard_s > TTL_S:
+                self.lost.append((now_s, lease.id))
                 self.end(lease.id, f"its holder has not been heard of for {TTL_S:.0f} s")
             else:
                 self._weigh(lease, gpus)

@@ -112,6 +112,8 @@ def _lease_of(state: State, model: ModelState, position: int | None = None) -> L
         since_s=resident.ready_s if resident else state.requests[lease.id].arrived_s,
         position=position,
         predicted_wait_s=None if resident else predicted_wait_s(state, model, lease.class_, 0.0),
+        leased_bytes=resident.placement.total_bytes if resident else lease.bytes_,
+        paused=resident.paused if resident else False,
         halted=model.halted,
     )
 

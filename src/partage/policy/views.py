@@ -66,6 +66,9 @@ class LeaseView:
     position: int | None
     """1: the next that waits for memory."""
     predicted_wait_s: float | None
+    leased_bytes: int = 0
+    """Granted, or asked for."""
+    paused: bool = False
     halted: bool = False
     """Paused by hand."""
 

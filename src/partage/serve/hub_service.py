@@ -95,6 +95,7 @@ def watching(hub: Hub, watch: Watch) -> AbstractAsyncContextManager[None]:
         policy=hub.scheduler,
         engines=engines,
         leases=hub.leases.pids,
+        lost_leases=lambda: tuple(hub.leases.lost),
         learn_addresses=hub.clients.learn_addresses,
     )
 

@@ -116,7 +116,12 @@ class Gauges:
         self.swap = _gauge("partage_host_swap_used_bytes", "Swap in use.")
         self.disk_free = _gauge("partage_disk_free_bytes", "Free on the file system of the models.")
         self.disk_total = _gauge("partage_disk_total_bytes", "Size of the file system of the models.")
-        self.leases = _gauge("partage_leases", "Leases, by state: waiting, held.", "class", "state")
+        self.leases = _gauge("partage_leases", "Leases, by state: waiting, held, paused.", "class", "state")
+        self.stands_still = _gauge(
+            "partage_paused",
+            "Engines and holders of leases that stand still now, by why: turn (others compute), hand.",
+            "why",
+        )
         self.alerts = _gauge("partage_alerts", "Alerts that stand, by rule.", "rule")
 
     def families(self) -> list[Family]:
@@ -154,8 +159,11 @@ class Gauges:
             family.show(values)
         leases: dict[Labels, float | None] = {}
         for lease in self._policy.leases_view():
-            _plus(leases, (lease.class_.name.lower(), "waiting" if lease.engine is None else "held"), 1)
+            _plus(leases, (lease.class_.name.lower(), _state(lease)), 1)
         self.leases.show(leases)
+        views = (*self._policy.residents_view(), *self._policy.leases_view())
+        by_hand = sum(view.paused and view.halted for view in views)
+        self.stands_still.show({("hand",): by_hand, ("turn",): sum(view.paused for view in views) - by_hand})
         received: dict[str, float] = {}
         for client in self._policy.clients_view():
             name = self._metrics.client_label(client.name)
@@ -214,6 +222,10 @@ class Gauges:
         self.swap.show({(): load.swap_used_bytes})
         self.disk_free.show({(): load.disk_free_bytes})
         self.disk_total.show({(): load.disk_total_bytes})
+
+
+def _state(lease: LeaseView) -> str:
+    return "waiting" if lease.engine is None else "paused" if lease.paused else "held"
 
 
 def _gauge(name: str, help_: str, *labels: str) -> Family:

@@ -74,6 +74,13 @@ class LeaseMetrics:
                 case _:
                     pass
 
+    def paused_s(self, now_s: float) -> dict[EngineId, float]:
+        return {
+            engine: now_s - one.paused[0]
+            for engine, one in self._by_engine.items()
+            if one.paused is not None and one.paused[1] != "hand"
+        }
+
     def _ended(self, lease: RequestId, at_s: float) -> None:
         one = self._open.pop(lease, None)
         if one is None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from partage.domain import Device
-from partage.policy.views import DeviceView, ResidentView
+from partage.policy.views import DeviceView, LeaseView, ResidentView
 from partage.watch.gauges import LOADING_WINDOW_S
 from partage.watch.metrics import Metrics
-from partage.watch.picture import ContainerNow, DeviceNow, EngineTrouble, ModelNow, Picture
+from partage.watch.picture import ContainerNow, DeviceNow, EngineTrouble, LeaseNow, ModelNow, Picture
 from partage.watch.readings import Reading
 from partage.watch.sampler import Sample
 from partage.watch.timeline import Timeline
@@ -24,11 +24,23 @@ class PolicyViews(Protocol):
 
     def residents_view(self) -> tuple[ResidentView, ...]: ...
 
+    def leases_view(self) -> tuple[LeaseView, ...]: ...
+
+    def pause_bound_s(self) -> float: ...
+
 
 class Looker:
     """Remembers only what a single reading cannot say: which GPUs have been seen, and which errors there were."""
 
-    def __init__(self, devices: Sequence[Device], policy: PolicyViews, metrics: Metrics, timeline: Timeline) -> None:
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        policy: PolicyViews,
+        metrics: Metrics,
+        timeline: Timeline,
+        lost_leases: Callable[[], tuple[tuple[float, str], ...]] = tuple,
+    ) -> None:
+        self._lost_leases = lost_leases
         self._devices = tuple(devices)
         self._policy = policy
         self._metrics = metrics
@@ -65,6 +77,10 @@ class Looker:
             disk_free_bytes=reading.load.disk_free_bytes,
             disk_total_bytes=reading.load.disk_total_bytes,
             containers=tuple(containers),
+            leases=self._leases(now_s),
+            lost_leases=self._lost_leases(),
+            paused_s=self._metrics.paused_s(now_s),
+            pause_bound_s=self._policy.pause_bound_s(),
         )
 
     def _device_states(self, reading: Reading) -> tuple[DeviceNow, ...]:
@@ -97,6 +113,18 @@ class Looker:
                 )
             )
         return tuple(states)
+
+    def _leases(self, now_s: float) -> tuple[LeaseNow, ...]:
+        return tuple(
+            LeaseNow(
+                id=view.lease,
+                leased_bytes=view.leased_bytes,
+                counted_bytes=view.bytes_,
+                waited_s=now_s - view.since_s if view.engine is None else None,
+                position=view.position,
+            )
+            for view in self._policy.leases_view()
+        )
 
     def _models(self) -> tuple[ModelNow, ...]:
         """Where there is a GPU: how much of each model is on it."""

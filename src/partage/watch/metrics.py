@@ -273,6 +273,11 @@ class Metrics:
             case _:
                 pass
 
+    def paused_s(self, now_s: float) -> dict[EngineId, float]:
+        """For how long each has been paused by now, in turn with others and not by hand."""
+        engines = {engine: now_s - since_s for engine, (since_s, reason) in self._paused.items() if reason != "hand"}
+        return engines | self.leases.paused_s(now_s)
+
     def _goes_on(self, engine: EngineId, at_s: float) -> None:
         since_s, reason = self._paused.pop(engine, (at_s, "turn"))
         if at_s > since_s:

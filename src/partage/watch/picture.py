@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -52,6 +53,17 @@ class ContainerNow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseNow:
+    id: str
+    leased_bytes: int
+    counted_bytes: int
+    """In the ledger: more than leased where its holder was seen to have more."""
+    waited_s: float | None = None
+    """None: it is held."""
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     now_s: float
     devices: tuple[DeviceNow, ...] = ()
@@ -74,3 +86,9 @@ class Picture:
     disk_free_bytes: int | None = None
     disk_total_bytes: int | None = None
     containers: tuple[ContainerNow, ...] = ()
+    leases: tuple[LeaseNow, ...] = ()
+    lost_leases: tuple[tuple[float, str], ...] = ()
+    """(when, which) ended because nothing was heard of its holder."""
+    paused_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Engine -> for how long it has been paused by now, in turn, not by hand."""
+    pause_bound_s: float = math.inf

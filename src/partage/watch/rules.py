@@ -22,6 +22,8 @@ RECENT_S = 300.0
 CRASHES, CRASH_WINDOW_S = 3, 600.0
 LEAST_DEADLINES = 20
 """Below so many, one missed deadline would be more than any sensible share."""
+LEASE_WAIT_S = 900.0
+LEASE_SLACK_BYTES = 16 << 20
 LEAST_DRIFT_BYTES = 256 << 20
 
 XIDS = {
@@ -74,6 +76,10 @@ def rules_of(limits: AlertsConfig) -> tuple[Rule, ...]:
         Rule(name="deadline_misses", severity="warning", check=deadline_misses),
         Rule(name="thrash", severity="warning", check=thrash, for_s=60.0),
         Rule(name="ledger_drift", severity="warning", check=ledger_drift, for_s=30.0),
+        Rule(name="lease_over", severity="warning", check=lease_over, for_s=10.0),
+        Rule(name="lease_lost", severity="warning", check=lease_lost),
+        Rule(name="lease_wait", severity="warning", check=lease_wait),
+        Rule(name="pause_bound", severity="critical", check=pause_bound, for_s=3.0),
         Rule(name="disk", severity="warning", check=disk, for_s=10.0),
     )
     unknown = set(limits.off) - {rule.name for rule in rules}
@@ -237,6 +243,49 @@ def ledger_drift(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
                 message=f"our engines hold {format_bytes(more)} more on {device.name} than the ledger says",
                 cure="unload and load the models again; if it comes back, raise devices[].reserve and report it",
                 firm=more > limit,
+            )
+
+
+def lease_over(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
+    for lease in picture.leases:
+        more = lease.counted_bytes - lease.leased_bytes
+        if more > 0:
+            yield Sign(
+                subject=lease.id,
+                message=f"lease {lease.id} of {format_bytes(lease.leased_bytes)} uses {format_bytes(more)} more",
+                cure="ask for as much as it needs, or set leases.over_limit to pause or kill; `partage top` (6) shows it",
+                firm=more > LEASE_SLACK_BYTES,
+            )
+
+
+def lease_lost(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
+    for at_s, lease in picture.lost_leases:
+        if picture.now_s - at_s <= RECENT_S:
+            yield Sign(
+                subject=lease,
+                message=f"lease {lease} ended because nothing was heard of its holder; what it still has is a stranger's now",
+                cure="`partage run` or its machine was frozen or cut off: look whether its program still runs, and end it",
+            )
+
+
+def lease_wait(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
+    for lease in picture.leases:
+        if lease.waited_s is not None and lease.waited_s > LEASE_WAIT_S:
+            yield Sign(
+                subject=lease.id,
+                message=f"lease {lease.id} of {format_bytes(lease.leased_bytes)} has waited for {lease.waited_s / 60:.0f} min, "
+                f"at place {lease.position}",
+                cure="`partage top` (6) shows who holds leases: end one, unpin a model, or ask for less",
+            )
+
+
+def pause_bound(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
+    for engine, paused_s in picture.paused_s.items():
+        if paused_s > picture.pause_bound_s:
+            yield Sign(
+                subject=engine,
+                message=f"{engine} has been paused for {paused_s:.0f} s, and should be for {picture.pause_bound_s:.0f} s at most",
+                cure=f"`partage unload {engine.partition('#')[0]}` frees it; report it with `partage doctor --bundle`",
             )
 
 

@@ -72,6 +72,7 @@ class Watch:
         policy: PolicyViews,
         engines: Callable[[], Mapping[int, EngineId]],
         leases: Callable[[], Mapping[int, str]] = dict,
+        lost_leases: Callable[[], tuple[tuple[float, str], ...]] = tuple,
         learn_addresses: Callable[[Mapping[str, Client]], None],
     ) -> AsyncGenerator[None]:
         """Look while inside.
@@ -88,7 +89,7 @@ class Watch:
             clock=self._clock,
             version=self._version,
         )
-        self._looker = Looker(devices, policy, self.metrics, self.timeline)
+        self._looker = Looker(devices, policy, self.metrics, self.timeline, lost_leases)
         self.alerts.history.extend(self.history.past_alerts())
         self.sampler.listeners = [self.history.take, self._look]
         self._notifier.start()

@@ -15,7 +15,7 @@ from partage.device.host_load import HostLoad
 from partage.device.nvml import GpuSurvey, Nvml
 from partage.doctor.examine import CHECKS, examine
 from partage.doctor.finding import exit_code
-from partage.doctor.machine import DockerFacts, HubFacts, Machine, PortFacts
+from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import Symptoms
 
 GIB = 1 << 30
@@ -55,7 +55,10 @@ HEALTHY = Machine(
     newest_file_s=1.8e9 - 5,
     run_dir_mode=0o700,
     version="0.1.0",
-    hub=HubFacts(version="0.1.0"),
+    hub=HubFacts(
+        version="0.1.0",
+        leases=(LeaseFacts(id="train-1", bytes_=GIB), LeaseFacts(id="train-2", paused=True, stopped_pids=(78,))),
+    ),
     symptoms=Symptoms(spanned_s=86_400, loading_s=100, evictions={"a": 3}, keep_alives={"chat": (2, 500)}),
 )
 IN_CONTAINER = replace(HEALTHY, in_container=True, docker=None)
@@ -169,6 +172,13 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
             replace(HEALTHY, settings_without_effect=("OLLAMA_MAX_VRAM has no effect here: ...",)),
             "OLLAMA_MAX_VRAM",
             "unset OLLAMA",
+        )
+    ],
+    "leases": [
+        (
+            replace(HEALTHY, hub=HubFacts(leases=(LeaseFacts(id="train-1", bytes_=6 * GIB, stopped_pids=(77,)),))),
+            "77 is stopped, and not by the hub",
+            "kill -CONT 77",
         )
     ],
     "alerts": [

@@ -160,6 +160,8 @@ async def test_a_holder_that_is_not_heard_of_loses_its_lease():
         assert not lease.ended
         desk.look(2)
         assert (await told(lease, 2))[1]["reason"] == "its holder has not been heard of for 15 s"
+        desk.look(2)
+        assert [id_ for _, id_ in desk.leases.lost] == [lease.id]
         with pytest.raises(NotFound):
             desk.leases.heartbeat(lease.id, ME)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from partage.domain import Class
 from partage.policy.actions import GrantLease, PauseEngine, Refuse, ResumeEngine
 from partage.policy.events import LeaseAsked, LeaseDemand, LeaseEnded, TimePassed
@@ -45,3 +47,20 @@ def test_leases_are_shown_by_state(observed: Observed):
     )  # fmt: skip
     observed.policy.leases = (held,)
     assert scraped(observed)["partage_leases|batch|held"] == 1
+
+
+def test_what_stands_still_now_is_told_by_why_and_only_turns_are_measured_against_the_bound(observed: Observed):
+    observed.tell(asked("a"))
+    observed.tell(asked("b"))
+    observed.tell(TimePassed(), grant("a"), PauseEngine(engine="lease:a#1", reason="urgent"))
+    observed.tell(TimePassed(), grant("b"), PauseEngine(engine="lease:b#1", reason="hand"))
+    observed.clock.advance(3.0)
+    assert observed.metrics.paused_s(observed.clock.now_s()) == {"lease:a#1": 3.0}
+    one = LeaseView(
+        lease="a", client="night", class_=Class.BATCH, exclusive=False, engine="lease:a#1", device="host", bytes_=6,
+        since_s=0.0, position=None, predicted_wait_s=None, paused=True,
+    )  # fmt: skip
+    observed.policy.leases = (one, replace(one, lease="b", halted=True), replace(one, lease="c", paused=False))
+    values = scraped(observed)
+    assert (values["partage_paused|hand"], values["partage_paused|turn"]) == (1, 1)
+    assert (values["partage_leases|batch|paused"], values["partage_leases|batch|held"]) == (2, 1)

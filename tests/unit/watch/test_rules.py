@@ -11,7 +11,7 @@ import pytest
 from partage.config import AlertsConfig
 from partage.errors import ConfigError
 from partage.watch.alerts import Alert, Alerts
-from partage.watch.picture import ContainerNow, DeviceNow, EngineTrouble, ModelNow, Picture
+from partage.watch.picture import ContainerNow, DeviceNow, EngineTrouble, LeaseNow, ModelNow, Picture
 from partage.watch.rules import Rule, Sign, rules_of
 
 GIB = 1 << 30
@@ -26,6 +26,7 @@ GPU = DeviceNow(
     engines_bytes=58 * GIB,
 )
 HOST = DeviceNow(id="host", name="host memory", kind="host", total_bytes=128 * GIB, used_bytes=120 * GIB)
+WAITS = LeaseNow(id="train-2", leased_bytes=GIB, counted_bytes=GIB, waited_s=60.0, position=1)
 HEALTHY = Picture(
     now_s=1000.0,
     devices=(GPU, HOST),
@@ -36,6 +37,10 @@ HEALTHY = Picture(
     disk_free_bytes=300 * GIB,
     disk_total_bytes=1000 * GIB,
     containers=(ContainerNow(name="rag", restarts=(100.0, 900.0)), ContainerNow(name="old", running=False)),
+    leases=(LeaseNow(id="train-1", leased_bytes=GIB, counted_bytes=GIB), WAITS),
+    lost_leases=((-1000.0, "train-0"),),
+    paused_s={"a#1": 1.5},
+    pause_bound_s=4.0,
 )
 
 
@@ -73,6 +78,12 @@ FAULTS = {
     "deadline_misses": [(replace(HEALTHY, deadlines={"rag": (6, 500)}), "6 of 500")],
     "thrash": [(replace(HEALTHY, loading_share=0.3), "30%")],
     "ledger_drift": [(replace(HEALTHY, devices=(replace(GPU, engines_bytes=68 * GIB),)), "10.0 GiB more")],
+    "lease_over": [
+        (replace(HEALTHY, leases=(LeaseNow(id="train-1", leased_bytes=GIB, counted_bytes=3 * GIB),)), "2.00 GiB more")
+    ],
+    "lease_lost": [(replace(HEALTHY, lost_leases=((990.0, "train-1"),)), "nothing was heard")],
+    "lease_wait": [(replace(HEALTHY, leases=(replace(WAITS, waited_s=1200.0),)), "20 min, at place 1")],
+    "pause_bound": [(replace(HEALTHY, paused_s={"a#1": 9.0}), "paused for 9 s")],
     "disk": [(replace(HEALTHY, disk_free_bytes=40 * GIB), "4.0%")],
 }
 CASES = [(name, picture, words) for name, cases in FAULTS.items() for picture, words in cases]
