@@ -128,7 +128,7 @@ _MODEL_VARIABLE = re.compile(r"(?:^|_)(?:MODELS?|LLM|EMBEDDINGS?)(?:_(?:NAME|ID|
 _MODEL_WORD = re.compile(r"(?<![\w./-])([a-z][\w.-]*):([\w.-]+)")
 _COMMAND = re.compile(
     r"\bollama\s+(?:pull|run|show)\s+[\"']?(?P<shell>[\w.:/-]+)"
-    r"|/api/pull\b.*?[\"'](?:name|model)\\*[\"']\s*:\s*\\*[\"'](?P<request>[\w.:/-]+)",
+    r"|/api/pull\b.{0,200}?[\"'](?:name|model)\\*[\"']\s*:\s*\\*[\"'](?P<request>[\w.:/-]+)",
     re.DOTALL,
 )
 _OWN_COMMAND = re.compile(r"^(?:pull|run)\s+([\w.:/-]+)")
