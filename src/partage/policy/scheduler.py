@@ -305,6 +305,8 @@ class Scheduler:
         model = state.models.get(name)
         if model is None:
             return
+        if model.halted:
+            self._pause(name, paused=False)  # nobody could let it go by its name any more
         for waiting in model.queue.waiting():
             state.refuse(waiting.demand, "unknown_model", f"model '{name}' was deleted")
         model.forgotten = True

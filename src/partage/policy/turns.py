@@ -39,6 +39,7 @@ def joins(state: State, resident: Resident) -> None:
     resident.contends_on_gpus = tuple(one.id for one in devices if one.kind == "cuda")
     if resident.model.halted:
         settle(state)
+        state.turns.paused.pop(resident.engine, None)  # it was about to be resumed, and stays as it is
         state.turns.halted[resident.engine] = resident
         state.turns.changed = True
     elif resident.contends_on:

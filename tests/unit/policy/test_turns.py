@@ -394,3 +394,21 @@ def test_lease_without_cores_is_paused_by_hand_no_less() -> None:
     assert town.paused
     town.end_lease("train")
     assert not town.scheduler.state.turns.halted
+
+
+def test_who_is_next_in_a_slot_of_what_is_paused_by_hand_waits_there_too() -> None:
+    town = on_two_cores("a", slots=1)
+    town.ask("first", "a")
+    town.ask("second", "a")
+    by_hand(town, "a")
+    town.finish("first", "cancelled")
+    assert town.serving == {"second": engine(town, "a")}
+    assert models(town.paused) == "a"
+
+
+def test_model_that_is_deleted_while_it_is_paused_by_hand_ends_what_it_serves() -> None:
+    town = on_two_cores("a")
+    town.ask("job", "a")
+    by_hand(town, "a")
+    town.tell(events.ModelForgotten("a"))
+    assert models(town.computing) == "a"
