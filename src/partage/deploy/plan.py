@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from partage.deploy.figures import BITS_PER_WEIGHT, FIGURES, anatomy_of
 from partage.deploy.wanted import Wanted, from_figure
+from partage.device.host import engine_threads
 from partage.domain import Device, DeviceId, Footprint, JsonObject, JsonValue, Placement
 from partage.hub.profiles import CHAT_BATCH_TOKENS, DEFAULT_SLOTS, EMBEDDING_BATCH_TOKENS
 from partage.models.names import canonical
@@ -87,7 +88,7 @@ def plan(models: Sequence[Wanted], devices: Sequence[Device], terms: Terms) -> P
 
 
 def _placed(wanted: Wanted, devices: Sequence[Device], left: Mapping[DeviceId, int], terms: Terms) -> Row:
-    threads = max(1, max((device.cores for device in devices), default=2))
+    threads = engine_threads(max((device.cores for device in devices), default=2))
     wish = terms.wish(wanted, threads)
     remaining = [replace(device, total_bytes=max(0, left[device.id]), reserve_bytes=0) for device in devices]
     placement = placements_for(wanted.anatomy, wanted.projector, remaining, wish)[0]

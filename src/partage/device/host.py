@@ -52,6 +52,15 @@ def host_device(
     )
 
 
+def engine_threads(cores: int) -> int:
+    """How many an engine has that is told nothing else: one for each core but one.
+
+    llama.cpp's threads meet in every layer, and one that has no core for a moment, because a scan is read or a page is
+    shown, halts all of them (docs/decisions/016-turns.md).
+    """
+    return max(1, cores - 1)
+
+
 def _cores(cgroup: Path, cpus: Path) -> int:
     """Physical ones: two threads of a core share its arithmetic units, and llama.cpp keeps those busy with one."""
     ours = os.sched_getaffinity(0)

@@ -16,7 +16,7 @@ from partage.clock import SystemClock
 from partage.config import Config
 from partage.device.checkpoint import find_checkpoint
 from partage.device.discovery import DeviceWish, discover
-from partage.device.host import HOST, read_host
+from partage.device.host import HOST, engine_threads, read_host
 from partage.device.nvml import driver_version
 from partage.domain import Device, DeviceId, EngineId, Footprint, Model, Placement
 from partage.engine.base import Engine
@@ -214,7 +214,7 @@ def _with_reserve(device: Device, more_bytes: int) -> Device:
 
 def default_threads(devices: Sequence[Device]) -> int:
     host = next(device for device in devices if device.kind == "host")
-    return max(1, host.cores)
+    return engine_threads(host.cores)
 
 
 def profiles_of(
