@@ -105,6 +105,20 @@ def test_a_holder_that_is_killed_gives_the_memory_back_and_leaves_no_process(hub
     run.communicate()
 
 
+def test_a_program_that_is_paused_by_hand_stands_still_and_can_be_ended_all_the_same(hub: HubProcess):
+    run = partage_run(hub, "--memory", "50MiB", "--name", "still", "--", "sleep", "60")
+    eventually(lambda: leases(hub).get("still", {}).get("state") == "held")
+    lease = leases(hub)["still"]
+    httpx.post(f"{hub.url}/admin/pause", json={"lease": lease["id"]}).raise_for_status()
+    assert (leases(hub)["still"]["state"], leases(hub)["still"]["paused_by_hand"]) == ("paused", True)
+    command = next(one for one in psutil.Process(run.pid).children(recursive=True) if one.name() == "sleep")
+    eventually(lambda: command.status() == psutil.STATUS_STOPPED)
+    run.terminate()
+    run.communicate(timeout=20)
+    assert not command.is_running()
+    eventually(lambda: not leases(hub))
+
+
 def test_interrupting_a_run_that_waits_leaves_the_queue(hub: HubProcess):
     first = partage_run(hub, "--memory", "400MiB", "--name", "first", "--", "sleep", "100")
     eventually(lambda: leases(hub).get("first", {}).get("state") == "held")

@@ -25,7 +25,8 @@ from partage.serve.services import hub_url
 
 GRACE_S = 5.0
 """Between SIGTERM and SIGKILL, when the lease is ended under the command."""
-FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+FORWARDED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
 
 Command = Annotated[list[str], typer.Argument(metavar="-- COMMAND ...", help="What to run.")]
 Memory = Annotated[str | None, typer.Option(help="How much it will use, as in 6GiB.")]
@@ -149,12 +150,18 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
+def _forward(group: int, number: signal.Signals) -> None:
+    _signal(group, number)
+    if number in ENDING:
+        _signal(group, signal.SIGCONT)  # or it would not hear of it before it is let go
+
+
 @contextlib.contextmanager
 def _signals_to(group: int) -> Any:  # noqa: ANN401
     """What is sent to us is meant for the command."""
     loop = asyncio.get_running_loop()
     for number in FORWARDED:
-        loop.add_signal_handler(number, _signal, group, number)
+        loop.add_signal_handler(number, _forward, group, number)
     try:
         yield
     finally:
