@@ -93,10 +93,10 @@ def test_two_leases_queue_and_the_second_says_where_it_stands(hub: HubProcess):
 
 def test_a_holder_that_is_killed_gives_the_memory_back_and_leaves_no_process(hub: HubProcess):
     eventually(lambda: not leases(hub))
-    run = partage_run(hub, "--memory", "300MiB", "--name", "killed", "--", "sh", "-c", "sleep 1000 & sleep 1001")
+    run = partage_run(hub, "--memory", "300MiB", "--name", "killed", "--", "sh", "-c", "sleep 1000 & exec sleep 1001")
     eventually(lambda: bool(leases(hub).get("killed", {}).get("pids")))
     (pid,) = leases(hub)["killed"]["pids"]  # type: ignore[misc]
-    eventually(lambda: len(psutil.Process(pid).children()) == 1)  # sh becomes its last command
+    eventually(lambda: len(psutil.Process(pid).children()) == 1)
     processes = [psutil.Process(pid), *psutil.Process(pid).children()]
     os.kill(run.pid, signal.SIGKILL)
     took_s = eventually(lambda: not leases(hub) and free_bytes(hub) == BUDGET - _models_bytes(hub), within_s=10)
