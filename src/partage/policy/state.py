@@ -41,7 +41,6 @@ class Resident:
     """Of the host's cores, while it computes; 0 for an engine that computes elsewhere."""
     contends_on: tuple[DeviceId, ...] = ()
     """Where it takes turns with others (turns.py), while it serves."""
-    contends_on_gpus: tuple[DeviceId, ...] = ()
     turn_class: Class | None = None
     in_turn: bool = False
     ran_s: float = 0.0

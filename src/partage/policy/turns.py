@@ -1,8 +1,8 @@
 """Engines take turns where they would slow each other down: who computes now, and who is paused (check 8).
 
 Two engines with two threads each on two cores were measured thirteen times slower than one alone, so the threads of those
-that compute never add up to more than the cores. A GPU's driver shares its time; there only batch work is paused, while
-people are served. What is paused by hand competes for nothing: it does not compute while it serves, until it is let go (an
+that compute never add up to more than the cores; a GPU's driver shares its time. Batch work is paused while people are served
+on its device, whether it fits beside them or not: it takes bandwidth from them. What is paused by hand competes for nothing: it does not compute while it serves, until it is let go (an
 engine that serves nobody computes nothing anyway). Of the others that serve somebody, in this order, each computes that
 still fits:
 
@@ -36,7 +36,6 @@ def joins(state: State, resident: Resident) -> None:
     """It has something to compute from now on."""
     devices = _contended(state, resident)
     resident.contends_on = tuple(one.id for one in devices if one.kind == "cuda" or resident.threads)
-    resident.contends_on_gpus = tuple(one.id for one in devices if one.kind == "cuda")
     if resident.model.halted:
         settle(state)
         state.turns.paused.pop(resident.engine, None)  # it was about to be resumed, and stays as it is
@@ -193,9 +192,9 @@ def _rank(state: State, resident: Resident) -> tuple[bool, int, float, float]:
 def _all_fit(state: State) -> bool:
     """The usual case: there is nothing to choose."""
     contending = state.turns.contending.values()
-    people = {gpu for one in contending if one.turn_class == Class.INTERACTIVE for gpu in one.contends_on_gpus}
+    people = {on for one in contending if one.turn_class == Class.INTERACTIVE for on in one.contends_on}
     disturbed = people and any(
-        one.turn_class == Class.BATCH and not people.isdisjoint(one.contends_on_gpus) for one in contending
+        one.turn_class == Class.BATCH and not people.isdisjoint(one.contends_on) for one in contending
     )
     if disturbed or sum([one.threads for one in contending]) > _cores(state):
         return False
@@ -208,12 +207,12 @@ def _choose(state: State, order: list[Resident]) -> None:
     cores = _cores(state)
     with_people: set[str] = set()
     for resident in order:
-        disturbs = resident.turn_class == Class.BATCH and not with_people.isdisjoint(resident.contends_on_gpus)
+        disturbs = resident.turn_class == Class.BATCH and not with_people.isdisjoint(resident.contends_on)
         resident.in_turn = resident.threads <= cores and (not disturbs or _in_share(state, resident))
         if resident.in_turn:
             cores -= resident.threads
             if resident.turn_class == Class.INTERACTIVE:
-                with_people.update(resident.contends_on_gpus)
+                with_people.update(resident.contends_on)
 
 
 def _cores(state: State) -> int:

@@ -270,7 +270,7 @@ def test_a_batch_lease_on_the_host_is_paused_while_people_are_served_and_has_its
 
 def test_a_lease_on_the_host_with_one_core_computes_beside_others():
     town = a_town(host(100, 2))
-    town.lease("train", 6, class_=Class.BATCH, cores=1)
+    town.lease("train", 6, class_=Class.NORMAL, cores=1)
     town.learn("a", placement(("host", 8), threads=1))
     town.ask("person", "a", class_=Class.INTERACTIVE)
     town.make_ready(town.starting[0])

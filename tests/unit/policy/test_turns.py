@@ -157,10 +157,18 @@ def test_turn_lasts_a_slice() -> None:
 def test_engines_with_few_threads_compute_together() -> None:
     town = on_two_cores("a", "b", "c", threads=1)
     town.ask("one", "a", class_=PEOPLE)
-    town.ask("two", "b", class_=BATCH)
+    town.ask("two", "b", class_=NORMAL)
     assert not town.paused
     town.ask("three", "c", class_=PEOPLE)
     assert models(town.computing) == "ac"
+
+
+def test_batch_work_is_paused_beside_people_though_it_would_fit_and_has_its_share_beside_them() -> None:
+    town = on_two_cores("a", "b", threads=1)
+    town.ask("person", "a", class_=PEOPLE)
+    town.ask("job", "b", class_=BATCH)
+    assert models(town.computing) == "a"
+    assert shares(town, 20.0) == {"a": pytest.approx(1.0, abs=0.01), "b": pytest.approx(0.1, abs=0.02)}
 
 
 def test_engine_that_needs_all_cores_has_its_turn_among_small_ones() -> None:
