@@ -110,9 +110,6 @@ class Tally:
             self.defects.append(f"{status} for {what[:600]}")
 
 
-# ---- bodies that are nearly right ------------------------------------------------------------------------------
-
-
 def mutated(body: dict[str, Any], random_: random.Random) -> dict[str, Any]:
     changed = copy.deepcopy(body)
     for _ in range(random_.choice((0, 1, 1, 1, 2, 3))):
@@ -156,9 +153,6 @@ async def send_bodies(hub: FuzzHub, count: int, seed: int, tally: Tally) -> None
                     tally.note(answer.status, f"{method} {path} {body!r}")
 
         await _together(work)
-
-
-# ---- broken HTTP and clients that leave ------------------------------------------------------------------------
 
 
 def _head(method: str, path: str, *headers: str, host: str = "localhost") -> bytes:
@@ -276,9 +270,6 @@ async def _together(work: Callable[[], Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(WORKERS):
             tasks.create_task(one())
-
-
-# ---- the whole -------------------------------------------------------------------------------------------------
 
 
 async def fuzz(bodies: int, broken: int, seed: int) -> Tally:

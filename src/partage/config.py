@@ -121,9 +121,6 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     return _from_environment(config, environ)
 
 
-# ---- the file --------------------------------------------------------------------------------------------------
-
-
 def _find_file(path: Path | None, environ: Mapping[str, str], home: Path) -> Path | None:
     named = path or (Path(environ["PARTAGE_CONFIG"]) if environ.get("PARTAGE_CONFIG") else None)
     if named is not None:
@@ -226,9 +223,6 @@ def _with_key(where: str, entry: Keyed, environ: Mapping[str, str]) -> Keyed:
         except OSError as error:
             raise ConfigError(f"{where}.key_file: {entry.key_file} cannot be read: {error.strerror}") from None
     return entry
-
-
-# ---- the environment -------------------------------------------------------------------------------------------
 
 
 def _from_environment(config: Config, environ: Mapping[str, str]) -> Config:

@@ -132,9 +132,6 @@ def weather(city: str) -> str:
     return f"fine in {city}"
 
 
-# ---- ollama ----------------------------------------------------------------------------------------------------
-
-
 def test_ollama_chats(their_ollama: ollama.Client):
     answer = their_ollama.chat("chatty", messages=[{"role": "user", "content": "one two"}])
     assert (answer.message.content, answer.done_reason, answer.eval_count) == ("one two", "stop", 2)
@@ -222,8 +219,6 @@ def test_ollama_waits_through_silence(server: Server, their_ollama: ollama.Clien
     parts = list(their_ollama.chat("chatty", messages=[{"role": "user", "content": "x"}], stream=True))
     assert [part.message.content for part in parts] == ["late", ""]
 
-
-# ---- openai ----------------------------------------------------------------------------------------------------
 
 QUESTION: list[Any] = [{"role": "user", "content": "one two"}]
 
@@ -317,9 +312,6 @@ def test_openai_waits_through_silence(server: Server, their_openai: openai.OpenA
     assert chunks[0].choices[0].delta.content == "late"
 
 
-# ---- leaving ---------------------------------------------------------------------------------------------------
-
-
 class Endless:
     """Never done: hangs in the queue, or goes on reading the prompt, or goes on talking."""
 
@@ -365,9 +357,6 @@ def test_official_clients_that_stop_reading_end_their_request(
     wait_until(lambda: server.hub.outcomes == ["cancelled", "cancelled"])
 
 
-# ---- hostile bodies --------------------------------------------------------------------------------------------
-
-
 def test_a_body_of_200_mib_is_refused_without_being_kept(server: Server):
     megabyte = b"x" * 2**20
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -387,9 +376,6 @@ def test_many_embeddings_of_real_width_arrive_whole(server: Server, their_openai
     answer = their_openai.embeddings.create(model="embedder", input=["x"] * 256)
     assert len(answer.data) == 256
     assert answer.data[-1].embedding == pytest.approx(vector, abs=1e-6)
-
-
-# ---- openai's responses ----------------------------------------------------------------------------------------
 
 
 def test_openai_responds(server: Server, their_openai: openai.OpenAI):

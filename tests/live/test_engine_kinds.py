@@ -102,9 +102,6 @@ def cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     )
 
 
-# ---- embeddings ------------------------------------------------------------------------------------------------
-
-
 async def test_embeddings_have_the_model_s_width_and_mean_something(embed_spec: LaunchSpec):
     async with running(embed_spec) as (engine, _):
         found = await vectors_of(engine, "The cat sleeps.", "A kitten is napping.", "Interest rates rose again.")
@@ -132,9 +129,6 @@ async def test_input_over_the_context_is_cut_or_refused_as_asked(embed_spec: Lau
             await vectors_of(engine, long, truncate=False)
         with pytest.raises(Unsupported):
             await outputs_of(engine, CompletionWork(prompt="x", suffix="y"))
-
-
-# ---- vision ----------------------------------------------------------------------------------------------------
 
 
 async def test_image_question_is_answered(chat_spec: LaunchSpec, tmp_path: Path):
@@ -167,8 +161,6 @@ async def test_image_for_a_model_without_eyes_is_refused(chat_spec: LaunchSpec):
         with pytest.raises(Unsupported, match="image"):
             await outputs_of(engine, ChatWork(messages=(Message(role="user", images=(image,)),)))
 
-
-# ---- llama-server from the path --------------------------------------------------------------------------------
 
 STAND_IN = """\
 #!{python}
@@ -227,9 +219,6 @@ async def test_out_of_memory_while_loading_is_an_error_of_its_own(chat_spec: Lau
     path.chmod(0o700)
     with pytest.raises(EngineOutOfMemory, match="cudaMalloc failed"):
         await make_engine(replace(chat_spec, llama_server=str(path))).start()
-
-
-# ---- servers of somebody else ----------------------------------------------------------------------------------
 
 
 @asynccontextmanager

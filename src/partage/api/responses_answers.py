@@ -108,8 +108,6 @@ class ResponsesFrames:
             self._add("function_call", call).add(call.arguments)
         return _encoder.encode(self._response(answer.finish_reason, answer.usage))
 
-    # ---- items ----
-
     def _add(self, kind: Kind, call: ToolCall | None = None) -> _Item:
         self._items.append(_Item(kind, f"{self._id}-{len(self._items)}", call))
         return self._items[-1]
@@ -152,8 +150,6 @@ class ResponsesFrames:
     @property
     def _index(self) -> int:
         return len(self._items) - 1
-
-    # ---- events ----
 
     def _begin(self) -> bytes:
         if self._events:

@@ -89,8 +89,6 @@ class TopApp(App[None]):
             self._said = f"hub: {error.message}"
         self._draw()
 
-    # ---- keys ------------------------------------------------------------------------------------------------------
-
     def action_tab(self, name: str) -> None:
         self._tab = name
         self._draw()
@@ -166,8 +164,6 @@ class TopApp(App[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
-
-    # ---- drawing ---------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
         self._show_tabs()

@@ -74,8 +74,6 @@ class HubClient:
             await self._transport.close()
             self._transport = None
 
-    # ---- models ------------------------------------------------------------------------------------------------
-
     async def models(self) -> list[ModelInfo]:
         tags = await self._call("GET", "/api/tags", None, Tags)
         return [
@@ -129,8 +127,6 @@ class HubClient:
                 if part.status == "success":
                     return
         raise PullError(f"the pull of '{model}' broke off before its end; run it again, it goes on where it stopped")
-
-    # ---- work --------------------------------------------------------------------------------------------------
 
     async def chat(
         self,
@@ -186,8 +182,6 @@ class HubClient:
         if len(vectors) != len(inputs):
             raise EngineError(f"the hub answered {len(inputs)} inputs with {len(vectors)} vectors")
         return vectors
-
-    # ---- the hub -----------------------------------------------------------------------------------------------
 
     async def version(self) -> str:
         """Ask the quickest question there is: it tells whether the hub answers at all."""
@@ -259,8 +253,6 @@ class HubClient:
     async def end_lease(self, lease: str) -> None:
         """Somebody else's, too. Raises NotFound."""
         await self._call("DELETE", f"/admin/leases/{lease}", None, dict)
-
-    # ---- exchanges ---------------------------------------------------------------------------------------------
 
     async def _call(
         self, method: str, path: str, body: JsonObject | None, answer: type[T], *, timeout_s: float | None = None

@@ -10,8 +10,6 @@ import msgspec
 
 from partage.domain import JsonObject, Message, ToolCall, Usage
 
-# ---- what we hand to callers -----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
@@ -72,9 +70,6 @@ class PullProgress:
     digest: str = ""
     total_bytes: int = 0
     completed_bytes: int = 0
-
-
-# ---- what is on the wire ---------------------------------------------------------------------------------------
 
 
 class WireFunction(msgspec.Struct):

@@ -199,9 +199,6 @@ def verdict(result: DemoResult) -> Text:
     return Text("\n  ".join((head, *problems)), style="bold red")
 
 
-# ---- cells -----------------------------------------------------------------------------------------------------
-
-
 def _table(title: str, *columns: str) -> Table:
     """A column that begins with ">" is set flush right."""
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)

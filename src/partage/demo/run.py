@@ -132,8 +132,6 @@ class Demo:
             errors=tuple(self._errors),
         )
 
-    # ---- chat --------------------------------------------------------------------------------------------------
-
     async def _talk_alone(self, model: str) -> tuple[Turn, ...]:
         turns: list[Turn] = []
         async for turn in converse(self._stack.hub, model, self._clock):
@@ -151,8 +149,6 @@ class Demo:
                     if turn.error is not None:
                         return  # one failure is enough to fail the run
                     await self._stack.sleep(PAUSE_S)
-
-    # ---- documents ---------------------------------------------------------------------------------------------
 
     async def _read_documents(self) -> None:
         start_s = self._clock.now_s()
@@ -182,8 +178,6 @@ class Demo:
                 indexing.create_task(self._index(sample.name, self._stack.rag.add_pages(sample.name, pages)))
         self._documents[sample.name] = outcome
         self._on_step(Step("documents", len(self._documents), len(self._samples)))
-
-    # ---- questions ---------------------------------------------------------------------------------------------
 
     async def _index_knowledge(self) -> None:
         async with asyncio.TaskGroup() as indexing:
@@ -225,8 +219,6 @@ class Demo:
             answered=is_answered(question, answer),
             seconds=self._clock.now_s() - start_s,
         )
-
-    # ---- the hub's own figures ---------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         while True:

@@ -199,8 +199,6 @@ class Nvml:
         found = {int(p.pid): p.usedGpuMemory for p in (*graphics, *compute)}
         return tuple(GpuProcess(pid, None if used is None else int(used)) for pid, used in sorted(found.items()))
 
-    # ---- error events --------------------------------------------------------------------------------------------
-
     def _listen(self) -> None:
         nvml = self._library
         with contextlib.suppress(pynvml.NVMLError):

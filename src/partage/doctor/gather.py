@@ -90,9 +90,6 @@ async def gather(
     )
 
 
-# ---- the GPU -----------------------------------------------------------------------------------------------------
-
-
 def pci_gpus(root: Path = Path("/")) -> tuple[str, ...]:
     """PCI addresses of NVIDIA's display controllers (class 03xx); empty in a container that hides /sys."""
     found: list[str] = []
@@ -141,9 +138,6 @@ def _engine_pids(status: JsonObject | None) -> dict[int, str]:
     }
 
 
-# ---- containers --------------------------------------------------------------------------------------------------
-
-
 def in_container(root: Path = Path("/")) -> bool:
     return (root / ".dockerenv").exists() or (root / "run/.containerenv").exists()
 
@@ -176,9 +170,6 @@ def _shm_bytes(root: Path) -> int | None:
     except OSError:
         return None
     return stat.f_frsize * stat.f_blocks
-
-
-# ---- the host ----------------------------------------------------------------------------------------------------
 
 
 def model_files(home: Path) -> list[Path]:
@@ -259,9 +250,6 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode & 0o777
     except OSError:
         return None
-
-
-# ---- ourselves ---------------------------------------------------------------------------------------------------
 
 
 def _leases(status: JsonObject) -> tuple[LeaseFacts, ...]:

@@ -15,8 +15,6 @@ MUCH_SWAP_BYTES = 1 << 30
 YEAR_2025_S = 1_735_689_600
 CLOCK_SLACK_S = 120.0
 
-# ---- containers --------------------------------------------------------------------------------------------------
-
 
 def runtime(machine: Machine) -> Iterator[Finding]:
     docker = machine.docker
@@ -81,9 +79,6 @@ def docker_socket(machine: Machine) -> Iterator[Finding]:
         )
 
 
-# ---- memory and disk ---------------------------------------------------------------------------------------------
-
-
 def memory(machine: Machine) -> Iterator[Finding]:
     load, largest = machine.load, machine.largest_model
     if (
@@ -144,9 +139,6 @@ def disk(machine: Machine) -> Iterator[Finding]:
             why="every load that is not cached waits for the disk",
             mend=f"mv {machine.home} /FAST/DISK/partage && export PARTAGE_HOME=/FAST/DISK/partage",
         )
-
-
-# ---- around the services -----------------------------------------------------------------------------------------
 
 
 def ports(machine: Machine) -> Iterator[Finding]:

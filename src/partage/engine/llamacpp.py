@@ -145,8 +145,6 @@ class LlamaCpp:
             tail = (*tail, OUT_OF_MEMORY)  # what the hub logs of an end that nobody asked for
         return EngineExit(returncode=returncode, asked_for=self._asked_to_stop, log_tail=tail)
 
-    # ---- the child ----
-
     async def _adopt(self, started: Awaitable[Child]) -> Child:
         self._child = child = await started
         self._settled.set()

@@ -114,8 +114,6 @@ class OllamaRemote(Adopted):
         vectors = tuple(tuple(vector) for vector in answer.embeddings)
         yield Vectors(vectors=vectors, usage=Usage(prompt_tokens=answer.prompt_eval_count))
 
-    # ---- bodies ----
-
     def _order(self, sampling: Sampling = Sampling()) -> JsonObject:  # noqa: B008 (frozen)
         # Another num_ctx than the one it was loaded with would make Ollama load it again.
         options: JsonObject = {"num_ctx": self.spec.context_tokens, **sampling_json(sampling)}
@@ -174,9 +172,6 @@ def arguments_of(call: ToolCall) -> JsonValue:
         return msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the arguments of tool call '{call.name}' are not JSON: {error}") from error
-
-
-# ---- answers ---------------------------------------------------------------------------------------------------
 
 
 class _Function(msgspec.Struct, frozen=True):

@@ -97,8 +97,6 @@ class Upstream:
     def _answer(self, path: str, body: JsonObject, reader: Reader) -> AsyncGenerator[Output, None]:
         return stream_answer(self._connection, path, body, reader)
 
-    # ---- bodies ----
-
     def _chat_json(self, work: ChatWork) -> JsonObject:
         body = chat_json(work)
         body["return_progress"] = True  # also what makes it notice, while it reads the prompt, that nobody listens
@@ -154,8 +152,6 @@ class Upstream:
     async def _tokens(self, text: str, *, parse_special: bool = False) -> list[int]:
         body = {"content": text, "add_special": True, "parse_special": parse_special}
         return decode(await self._connection.post("/tokenize", body), _Tokens).tokens
-
-    # ---- embeddings ----
 
     async def _embed(self, work: EmbedWork) -> AsyncGenerator[Output, None]:
         vectors: list[tuple[float, ...]] = []

@@ -37,8 +37,6 @@ class Desk:
         """Raises Unauthorized."""
         return self._hub.clients.identify(api_key=api_key, address=address)
 
-    # ---- models --------------------------------------------------------------------------------------------------
-
     def models(self) -> list[Model]:
         return self._hub.library.list()
 
@@ -142,8 +140,6 @@ class Desk:
     def check_open(self) -> None:
         """Raises ShuttingDown once the end has begun."""
         self._hub.check_open()
-
-    # ---- views ---------------------------------------------------------------------------------------------------
 
     def residents(self) -> list[ResidentView]:
         gpus = {device.id for device in self._hub.devices if device.kind == "cuda"}

@@ -163,8 +163,6 @@ class Hub:
             post=self.post, views=scheduler.leases_view, clock=clock, devices=devices, over_limit=over_limit
         )
 
-    # ---- life ----------------------------------------------------------------------------------------------------
-
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Hub]:
         """Serve while inside; on the way out refuse those waiting and stop every engine."""
@@ -201,8 +199,6 @@ class Hub:
     def residents(self) -> Residents:
         assert self._residents is not None, "the hub is not running"
         return self._residents
-
-    # ---- requests ------------------------------------------------------------------------------------------------
 
     def admit(self, request: Request) -> Ticket:
         """Take the request in, or refuse it before any byte of an answer.
@@ -248,8 +244,6 @@ class Hub:
             if queued.request == request:
                 return QueuePosition(queued.position, queued.predicted_wait_s)
         return None
-
-    # ---- the loop ------------------------------------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
         """Tell the policy and carry out what it says. Events posted meanwhile are taken in their order."""

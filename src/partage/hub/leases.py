@@ -72,8 +72,6 @@ class Leases:
         self._leaving: dict[RequestId, tuple[Lease, float]] = {}
         """Ended, with processes that are not gone yet; and until when they are waited for."""
 
-    # ---- the holder's side -----------------------------------------------------------------------------------------
-
     @contextmanager
     def held(self, client: Client, wish: Wish) -> Generator[Lease]:
         """Asked for inside; read `news`. Raises InvalidRequest, CannotFit, QueueFull, ShuttingDown."""
@@ -155,8 +153,6 @@ class Leases:
     def _living(self, lease: Lease) -> list[int]:
         return [one for pid in lease.pids for one in self._tree(pid)]
 
-    # ---- the policy's side -----------------------------------------------------------------------------------------
-
     def granted(self, grant: GrantLease) -> None:
         lease = self.open.get(grant.lease)
         if lease is None:
@@ -215,8 +211,6 @@ class Leases:
         elif lease.wish.cores:
             found["OMP_NUM_THREADS"] = str(lease.wish.cores)
         return found
-
-    # ---- once a second ---------------------------------------------------------------------------------------------
 
     def look(self, gpus: Sequence[Holdings] = ()) -> None:
         """Who is gone, who waits where, and what each holder really has."""

@@ -54,8 +54,6 @@ class Ticket:
         self._ended_s: float | None = None
         self._output_tokens = 0
 
-    # ---- the hub's side ------------------------------------------------------------------------------------------
-
     def grant(self, grant: Grant) -> None:
         """Give it a slot. Ignored when the caller has left: a cancelled future is done before its finally has run."""
         if self._grant.done():
@@ -76,8 +74,6 @@ class Ticket:
     @property
     def waiting(self) -> bool:
         return not self._grant.done()
-
-    # ---- the caller's side ---------------------------------------------------------------------------------------
 
     def stream(self) -> AsyncGenerator[Output, None]:
         """The answer, once. Closing it gives the place back in whatever phase, even before the first read."""

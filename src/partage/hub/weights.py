@@ -88,8 +88,6 @@ class Weights:
         self._wanted: asyncio.Queue[Model] = asyncio.Queue()
         self._reading: set[str] = set()
 
-    # ---- prices
-
     def load_s(self, model: Model, placement: Placement) -> float:
         """Expected seconds of a load from where the weights are now."""
         return self._expected_s(model, placement, self._cached_share(model))
@@ -140,8 +138,6 @@ class Weights:
             return None
         return model if model.remote is None else None
 
-    # ---- what happens
-
     def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None:
         del at_s
         match event:
@@ -179,8 +175,6 @@ class Weights:
             load.cached_share,
             load_s,
         )
-
-    # ---- reading ahead
 
     def _want(self, model: Model | None) -> None:
         if model is not None and model.path not in self._reading:

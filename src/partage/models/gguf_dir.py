@@ -70,8 +70,6 @@ class GgufDirectory:
         found = index.get(asked) or only
         return self._model(found) if found else None
 
-    # ---- inside
-
     def _current(self) -> dict[Name, _Found]:
         """The index, made anew when a folder has changed."""
         if not self._folders or any(_changed_ns(folder) != known for folder, known in self._folders.items()):

@@ -123,8 +123,6 @@ class Registry:
     def __str__(self) -> str:
         return f"{self.base.authority}/{self.repository}"
 
-    # ---- reading
-
     async def manifest(self, tag: str) -> bytes:
         """Raises NotFound, PullError, DigestMismatch."""
         headers = {"Accept": f"{MANIFEST}, {OCI_MANIFEST}"}
@@ -171,8 +169,6 @@ class Registry:
 
     def url(self, *parts: str) -> URL:
         return self.base.with_path(f"/v2/{self.repository}/{'/'.join(parts)}")
-
-    # ---- exchanges
 
     @asynccontextmanager
     async def exchange(

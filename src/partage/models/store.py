@@ -103,8 +103,6 @@ class Store:
         self.facts = FactsCache()
         self._recent = Recent()
 
-    # ---- reading
-
     def list(self) -> list[Model]:
         """Every whole model, by name. A broken one is logged and left out. Raises StoreError."""
         models: list[Model] = []
@@ -140,8 +138,6 @@ class Store:
     def manifest(self, name: str) -> Manifest:
         """The manifest of a name. Raises as get() does."""
         return self._read(self._path_of(name))
-
-    # ---- changing
 
     def add_file(
         self,
@@ -220,8 +216,6 @@ class Store:
             for folder in path.parents[:3]:
                 with contextlib.suppress(OSError):  # another name lives there
                     folder.rmdir()
-
-    # ---- inside
 
     def _path_of(self, name: str) -> Path:
         for path in self._candidates(name):

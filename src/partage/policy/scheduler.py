@@ -95,8 +95,6 @@ class Scheduler:
         """No engine that serves somebody is paused for longer, unless somebody asked for it."""
         return turns.bound_s(self.state)
 
-    # ---- noting what happened ------------------------------------------------------------------------------------
-
     def _note(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one branch per kind of event
         state = self.state
         match event:
@@ -290,8 +288,6 @@ class Scheduler:
         self._offer_again(waiting.account)
         self._room_changed = True
 
-    # ---- models --------------------------------------------------------------------------------------------------
-
     def _learned(self, profile: events.ModelProfile) -> None:
         model = self.state.models.get(profile.model)
         if model is None:
@@ -341,8 +337,6 @@ class Scheduler:
         plans.go_on(state)
         state.place(model)
         self._room_changed = True
-
-    # ---- time ----------------------------------------------------------------------------------------------------
 
     def _ask_to_wake(self) -> None:
         """Ask for the next moment at which something is due, unless an earlier call has been asked for."""

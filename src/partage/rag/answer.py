@@ -162,8 +162,6 @@ class Answers:
         similarities = {index: cosine(found.vector, vector) for index, vector in enumerate(vectors)}
         return compose.best(question, among, similarities, found.hits)
 
-    # ---- which model -------------------------------------------------------------------------------------------
-
     async def _choose(self, name: str | None) -> ModelInfo:
         models = await self._hub.models()
         if name is not None:

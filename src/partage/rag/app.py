@@ -92,9 +92,6 @@ def create_app(settings: RagSettings) -> FastAPI:
     return app
 
 
-# ---- routes ----------------------------------------------------------------------------------------------------
-
-
 async def health() -> dict[str, str]:
     return {"status": "ok"}
 
@@ -151,9 +148,6 @@ async def query(body: QueryBody, here: Here) -> Response:
         return StreamingResponse(_lines(said), media_type=LINES)
     # The answer is made inside the body, because that is cancelled when the client leaves.
     return StreamingResponse(_last(said), media_type="application/json")
-
-
-# ---- streams ---------------------------------------------------------------------------------------------------
 
 
 async def _progress(steps: AsyncGenerator[Progress | Ingested]) -> AsyncGenerator[BaseModel]:

@@ -98,9 +98,6 @@ def _path(above: list[tuple[int, str]]) -> str:
     return " > ".join(title for _, title in above)
 
 
-# ---- sentences -------------------------------------------------------------------------------------------------
-
-
 def sentences(text: str) -> list[Sentence]:
     """Cut a page at headings, list items, labelled lines, paragraphs and sentence ends; none exceeds MAX_CHARACTERS."""
     found: list[Sentence] = []

@@ -147,9 +147,6 @@ def quoted(quotes: Sequence[Candidate]) -> str:
     return "\n".join(f"{' '.join(quote.text.split())} [{quote.number}]" for quote in quotes)
 
 
-# ---- the model's part ------------------------------------------------------------------------------------------
-
-
 def prompt(question: str, hits: Sequence[Hit]) -> list[Message]:
     """Ask for an answer with citations, of a model that can be trusted to write one."""
     passages = "\n\n".join(

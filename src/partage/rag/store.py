@@ -98,8 +98,6 @@ class Store:
     def close(self) -> None:
         self._database.close()
 
-    # ---- changes -----------------------------------------------------------------------------------------------
-
     async def put(
         self, document: Document, pages: Sequence[str], chunks: Sequence[Chunk], vectors: Sequence[Vector], model: str
     ) -> None:
@@ -157,8 +155,6 @@ class Store:
             await self._table.optimize(cleanup_older_than=KEEP_VERSIONS)
             self._untidy_rows = 0
 
-    # ---- questions ---------------------------------------------------------------------------------------------
-
     async def documents(self) -> list[Document]:
         """All documents, by name."""
         rows = await self._select("ordinal = 0", DOCUMENT_FIELDS)
@@ -210,9 +206,6 @@ def _where(only: Only) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-# ---- rows ------------------------------------------------------------------------------------------------------
 
 
 def _schema(model: str, dimensions: int) -> Schema:

@@ -176,8 +176,6 @@ class World:
         self._tries[index] = tries + 1
         self._at(self._now_s + max(0.5, retry_after_s), lambda: self._tell(events.RequestArrived(arrival.demand)))
 
-    # ---- engines -------------------------------------------------------------------------------------------------
-
     def _start(self, order: actions.StartEngine) -> None:
         devices = tuple(device for device, _ in order.placement.shares)
         for device, share in order.placement.shares:
@@ -263,8 +261,6 @@ class World:
         engine.ready = True
         engine.at_s = engine.stay.ready_s = self._now_s
         self._tell(events.EngineUnparked(engine=engine.id, unpark_s=unpark_s))
-
-    # ---- streams -------------------------------------------------------------------------------------------------
 
     def _serve(self, index: int, engine_id: EngineId) -> None:
         engine = self._engines[engine_id]

@@ -128,8 +128,6 @@ class DockerWatch:
         if id_ in self.containers or len(self.containers) < MOST_CONTAINERS:
             self.containers[id_] = succeeded(self.containers.get(id_), container_from(inspected), self._clock.now_s())
 
-    # ---- orders: only ever to containers that ask for it by a label --------------------------------------------------
-
     async def pause(self, id_: str) -> bool:
         """Stop its processes where they are. False: Docker does not let us."""
         return await self._order(id_, lambda container: container.pause())

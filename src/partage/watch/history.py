@@ -85,8 +85,6 @@ class History:
         self._samples, self._alerts = [], []
         return rows, alerts
 
-    # ---- the file: in threads --------------------------------------------------------------------------------------
-
     def _open(self) -> closing[sqlite3.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = sqlite3.connect(self._path, timeout=5.0)

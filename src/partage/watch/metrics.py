@@ -201,8 +201,6 @@ class Metrics:
                 late[one.client] = late.get(one.client, 0) + 1
         return late
 
-    # ---- what the hub tells ----------------------------------------------------------------------------------------
-
     def refused(self, client: Client, model: str, error: PartageError) -> None:
         self.refusals.add(self.client_label(client.name), _snake(type(error).__name__))
 

@@ -69,8 +69,6 @@ class Traces:
     def stop(self) -> None:
         self._stopped.set()
 
-    # ---- what the hub tells ----------------------------------------------------------------------------------------
-
     def refused(self, client: Client, model: str, error: PartageError) -> None:
         """Those that reached the policy come as its actions; the others had no way to trace."""
 
@@ -118,8 +116,6 @@ class Traces:
         if passage is not None:
             passage.ended_s, passage.outcome = at_s, outcome
             self._ended.append(passage)
-
-    # ---- sending: in the thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         failing = False

@@ -107,8 +107,6 @@ class Watch:
                 self._traces.stop()
             self._machine.close()
 
-    # ---- what the API answers --------------------------------------------------------------------------------------
-
     def metrics_text(self) -> bytes:
         """In Prometheus' text format."""
         families = self.metrics.families()
@@ -163,8 +161,6 @@ class Watch:
 
     def client_of(self, container: Container) -> Client:
         return identity(container, self._known, self._by_container)
-
-    # ---- once a second ---------------------------------------------------------------------------------------------
 
     def _names(self) -> Names:
         return Names(

@@ -24,9 +24,6 @@ def loaded(town: Town, model: str = "a", request: str = "first") -> str:
     return engine
 
 
-# ---- serve, load, exchange -------------------------------------------------------------------------------------------
-
-
 def test_first_request_loads_its_model_and_is_served_when_it_is_ready() -> None:
     town = two_that_exclude_each_other()
     town.ask("1", "a")
@@ -185,9 +182,6 @@ def test_model_that_had_to_leave_comes_back_when_memory_is_free() -> None:
     assert [one.partition("#")[0] for one in town.started] in (["a"], [])
 
 
-# ---- order -----------------------------------------------------------------------------------------------------------
-
-
 def waiting_line(**settings: object) -> Town:
     """One slot, taken; whoever asks now waits."""
     town = Town(PolicySettings(**settings), gpu("gpu", 10))  # type: ignore[arg-type]
@@ -300,9 +294,6 @@ def test_jobs_leave_a_slot_free_where_people_come() -> None:
     assert sorted(town.serving) == ["job0", "job1", "job2"]
 
 
-# ---- limits ----------------------------------------------------------------------------------------------------------
-
-
 def test_unknown_model_is_refused() -> None:
     town = two_that_exclude_each_other()
     town.ask("1", "ghost")
@@ -387,9 +378,6 @@ def test_load_only_is_answered_when_the_model_is_ready_and_takes_no_slot() -> No
     town.ask("work", "a")
     town.make_ready("a#1")
     assert town.served == ["load", "work"]
-
-
-# ---- failures --------------------------------------------------------------------------------------------------------
 
 
 def test_start_that_fails_is_tried_again_later_and_at_last_refused() -> None:
@@ -479,9 +467,6 @@ def test_what_a_planned_load_will_need_beyond_its_victims_is_shown_as_promised()
     assert (view.loading_bytes, view.promised_bytes) == (8, 0)
 
 
-# ---- leaving ---------------------------------------------------------------------------------------------------------
-
-
 def test_idle_model_leaves_after_its_keep_alive() -> None:
     town = two_that_exclude_each_other(PolicySettings(keep_alive_s=60.0))
     loaded(town)
@@ -519,9 +504,6 @@ def test_deleted_model_refuses_who_waits_and_leaves() -> None:
     assert town.ended["1"] == "unknown_model"
     town.finish("running")
     assert town.stopping == {"a#1"}
-
-
-# ---- several devices, and the host -----------------------------------------------------------------------------------
 
 
 def test_second_model_goes_to_the_emptier_gpu() -> None:

@@ -75,8 +75,6 @@ class Town:
         for device in devices:
             self.tell(events.DeviceSeen(device))
 
-    # ---- what tests say ------------------------------------------------------------------------------------------
-
     def learn(self, name: str, *places: Placement, load_s: float = 2.0, **profile: float | bool) -> None:
         self.tell(events.ModelLearned(events.ModelProfile(model=name, placements=places, load_s=load_s, **profile)))  # type: ignore[arg-type]
 
@@ -180,8 +178,6 @@ class Town:
                 self.finish(request)
             for lease in self.granted:
                 self.end_lease(lease)
-
-    # ---- books and promises --------------------------------------------------------------------------------------
 
     def tell(self, event: events.Event) -> list[actions.Action]:
         for engine in self.computing:

@@ -36,9 +36,6 @@ def reading(used: int | None = 2 * GIB, percent: float = 50.0) -> Reading:
     return Reading(survey=survey, load=HostLoad(cpu_percent=percent, total_bytes=10, available_bytes=4))
 
 
-# ---- samples ---------------------------------------------------------------------------------------------------
-
-
 def test_an_hour_of_samples_is_kept_and_each_is_passed_on():
     clock = FakeClock()
     sampler = Sampler(lambda _: Reading(), Names, clock)
@@ -78,9 +75,6 @@ def test_a_reading_names_who_holds_the_gpu(tmp_path: Path):
     assert [owner.kind for owner in found.owners["GPU-0"]] == ["unseen"]
     assert "GPU-0" not in found.engine_bytes, "what cannot be attributed is not counted as nothing"
     assert found.engine_bytes["host"] == 0
-
-
-# ---- the history -----------------------------------------------------------------------------------------------
 
 
 def test_ten_seconds_become_one_row_per_device():
@@ -124,9 +118,6 @@ def test_the_history_has_a_bound(tmp_path: Path):
         (page_bytes,) = file.execute("PRAGMA page_size").fetchone()
     assert pages * page_bytes <= 64 << 20
     assert isinstance(file, sqlite3.Connection)
-
-
-# ---- notifications ---------------------------------------------------------------------------------------------
 
 
 class Service:
@@ -174,8 +165,6 @@ def test_a_webhook_that_is_no_web_address_is_refused_at_the_start():
     with pytest.raises(ConfigError, match=r"alerts\.webhook"):
         targets_of([], "file:///etc/passwd")
 
-
-# ---- the picture -----------------------------------------------------------------------------------------------
 
 GPU = Device(id="GPU-0", kind="cuda", name="NVIDIA H100", total_bytes=80 * GIB)
 
