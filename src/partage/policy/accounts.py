@@ -111,7 +111,7 @@ class Accounts:
         usual_s = self._usual_s
         if account.recent_s <= usual_s * account.weight:
             return 1.0  # the usual case; it has only become less since
-        recent_s = _decayed_s(account, now_s) / account.weight
+        recent_s = account.recent_s * math.exp((account.recent_at_s - now_s) / _RECENT_S) / account.weight
         return 1.0 if recent_s <= usual_s else usual_s / recent_s
 
     def floods(self, account: Account, now_s: float) -> bool:

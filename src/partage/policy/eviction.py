@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from partage.domain import Class, DeviceId
@@ -68,7 +69,7 @@ class Pools:
 def victims(state: State) -> Pools:
     """The cheapest first: ready, not pinned, and not still owing its head group."""
     found = [_weighed(state, resident) for resident in state.residents.values() if may_leave(state, resident)]
-    found.sort(key=lambda victim: victim.cost_s)
+    found.sort(key=attrgetter("cost_s"))
     return Pools(found)
 
 

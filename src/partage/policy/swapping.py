@@ -82,7 +82,7 @@ def seek_room(state: State) -> None:
     for rank, _, model, suffering in sorted(
         (_best_rank(state, model, suffering), number, model, suffering)
         for number, (model, suffering) in enumerate(waiting)
-        if not all(is_kept(state, model, placement) for placement in suitable_placements(model))
+        if state.next_up is None or not all(is_kept(state, model, one) for one in suitable_placements(model))
     ):
         if best is not None and best.rank <= rank:
             break
