@@ -1,10 +1,10 @@
 """Engines take turns where they would slow each other down: who computes now, and who is paused (check 8).
 
 Two engines with two threads each on two cores were measured thirteen times slower than one alone, so the threads of those
-that compute never add up to more than the cores; a GPU's driver shares its time. Batch work is paused while people are served
-on its device, whether it fits beside them or not: it takes bandwidth from them. What is paused by hand competes for nothing: it does not compute while it serves, until it is let go (an
-engine that serves nobody computes nothing anyway). Of the others that serve somebody, in this order, each computes that
-still fits:
+that compute never add up to more than the cores; a GPU's driver shares its time. Batch work is paused while people are
+served on its device, whether it fits beside them or not: it takes bandwidth from them. What is paused by hand competes for
+nothing: it does not compute while it serves, until it is let go (an engine that serves nobody computes nothing anyway).
+Of the others that serve somebody, in this order, each computes that still fits:
 
 1. a class that is owed its guaranteed share goes first, until it has had it. A class is owed part of each second in which it
    wanted to compute and another did, up to one slice per window; time that it gets because nobody else wants it counts;

@@ -47,6 +47,8 @@ class Town:
         """Since when."""
         self.halted: set[str] = set()
         """Models, and what stands for leases, that are paused by hand."""
+        self.orphans: set[str] = set()
+        """Engines of models that were deleted; another model may have the name by now."""
         self.pause_bound_s = 0.0
         self.longest_pause_s = 0.0
         self.computed_s: dict[str, float] = {}
@@ -194,6 +196,7 @@ class Town:
                 (self.halted.add if paused else self.halted.discard)(model)
             case events.ModelForgotten(model=model):
                 self.halted.discard(model)
+                self.orphans |= {engine for engine in self.running if engine.rpartition("#")[0] == model}
             case _:
                 pass
         self.out = self.scheduler.decide(event, self.now_s)
@@ -377,7 +380,7 @@ class Town:
             assert not fits or Class.INTERACTIVE in classes, f"{engine} is paused although it would fit"
 
     def _halted(self, engine: str) -> bool:
-        return engine.rpartition("#")[0] in self.halted
+        return engine.rpartition("#")[0] in self.halted and engine not in self.orphans
 
     @property
     def computing(self) -> list[str]:
