@@ -45,10 +45,9 @@ class Town:
         self.stopping: set[str] = set()
         self.paused: dict[str, float] = {}
         """Since when."""
-        self.halted: set[str] = set()
-        """Models, and what stands for leases, that are paused by hand."""
-        self.orphans: set[str] = set()
-        """Engines of models that were deleted; another model may have the name by now."""
+        self.halted, self.orphans = set[str](), set[str]()
+        """Models, and what stands for leases, that are paused by hand; and engines of models that were deleted: another model
+        may have the name by now."""
         self.pause_bound_s = 0.0
         self.longest_pause_s = 0.0
         self.computed_s: dict[str, float] = {}
