@@ -224,11 +224,8 @@ async def test_out_of_memory_while_loading_is_an_error_of_its_own(chat_spec: Lau
 @asynccontextmanager
 async def openai_server(spec: LaunchSpec) -> AsyncGenerator[str]:
     """Run llama.cpp's own server on a loopback port: as good an OpenAI-compatible server as any."""
-    orders = {
-        "parent_pid": os.getpid(),
-        "environment": {},
-        "parameters": parameters(spec, "127.0.0.1", "key"),
-    }
+    origin = {"parent_pid": os.getpid(), "environment": {}}
+    orders = {"writes_bytes": 0, "parameters": parameters(spec, "127.0.0.1", "key")}
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "partage.worker"),
         stdin=asyncio.subprocess.PIPE,
@@ -237,7 +234,7 @@ async def openai_server(spec: LaunchSpec) -> AsyncGenerator[str]:
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    child.stdin.write(msgspec.json.encode(orders))
+    child.stdin.writelines(msgspec.json.encode(line) + b"\n" for line in (origin, orders))
     child.stdin.close()
     try:
         yield msgspec.json.decode(await child.stdout.readline())["address"]

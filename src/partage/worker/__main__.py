@@ -3,7 +3,8 @@
 Its orders come on stdin, so that the key is in no process list: two lines of JSON, the second one perhaps much later.
 `{"parent_pid": 1, "environment": {"NAME": "value"}}` and
 `{"writes_bytes": 94371840, "parameters": {"n_ctx": 4096, "cpuparams.n_threads": 2, ...}}`
-Between them it does its imports, so that one that waits has only the model left to load. It prints one line of JSON on stdout when the model is loaded; everything else goes to stderr.
+Between them it does its imports, so that one that waits has only the model left to load. It prints one line of JSON on
+stdout when the model is loaded; everything else goes to stderr.
 """
 
 from __future__ import annotations
