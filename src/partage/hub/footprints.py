@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,9 @@ import msgspec
 
 from partage.domain import Client, DeviceId, EngineId, Footprint, LaunchSettings, Model, Placement
 from partage.errors import PartageError
+from partage.hub.kept import Kept
 from partage.policy.actions import Action, StartEngine
 from partage.policy.events import EngineFailed, EngineGone, EngineMeasured, EngineReady, Event
-
-log = logging.getLogger(__name__)
 
 FOOTPRINTS = "footprints.json"
 """The file under PARTAGE_HOME."""
@@ -31,22 +29,16 @@ class _Started:
 
 
 class Footprints:
-    """Satisfies hub.Observer. Without its file, or where it cannot be written, all is measured anew."""
+    """Satisfies hub.Observer."""
 
     def __init__(self, path: Path, digest_of: Callable[[str], str], on_news: Callable[[str], None]) -> None:
         """`digest_of` a model by its name, raising PartageError; `on_news`: more is known of that model."""
-        self._path = path
+        self._file = Kept(path, dict[str, int], "memory")
         self._digest_of = digest_of
         self._on_news = on_news
         self._started: dict[EngineId, _Started] = {}
-        self._known: dict[str, int] = {}
+        self._known = self._file.read() or {}
         """Bytes by model, settings and device; what was learned last at the end."""
-        try:
-            self._known = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-        except FileNotFoundError:
-            pass
-        except (OSError, msgspec.MsgspecError) as error:
-            log.warning("what was learned of memory cannot be read and is learned anew: %s", error)
 
     def corrected(self, model: Model, placement: Placement) -> Placement:
         """With the measured totals, as far as there are any."""
@@ -92,18 +84,9 @@ class Footprints:
             self._known[key] = size
             news |= abs(size - before) > WORTH_KEEPING * size
         if news:
-            self._keep()
+            self._known = dict(list(self._known.items())[-KEPT:])
+            self._file.write(self._known)
             self._on_news(started.model)
-
-    def _keep(self) -> None:
-        self._known = dict(list(self._known.items())[-KEPT:])
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(self._known))
-            new.replace(self._path)
-        except OSError as error:
-            log.warning("what was learned of memory is not kept: %s", error)
 
 
 def _key(digest: str, settings: LaunchSettings, device: DeviceId) -> str:

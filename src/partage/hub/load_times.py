@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,7 @@ from typing import Literal
 import msgspec
 
 from partage.domain import Device, Placement
-
-log = logging.getLogger(__name__)
+from partage.hub.kept import Kept
 
 LOAD_TIMES = "loads.json"
 """The file under PARTAGE_HOME."""
@@ -39,17 +37,9 @@ class _File(msgspec.Struct):
 
 
 class LoadTimes:
-    """Kept in one small file; without it, or where it cannot be written, all is learned anew."""
-
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known = _File()
-        try:
-            self._known = msgspec.json.decode(path.read_bytes(), type=_File)
-        except FileNotFoundError:
-            pass
-        except (OSError, msgspec.MsgspecError) as error:
-            log.warning("what was learned of loads cannot be read and is learned anew: %s", error)
+        self._file = Kept(path, _File, "loads")
+        self._known = self._file.read() or _File()
 
     def expected_s(self, digest: str, kind: str, size: int, guess_s: float, cached_share: float | None) -> float:
         """`guess_s` is for weights in the page cache; `cached_share` None counts as all of it."""
@@ -95,13 +85,7 @@ class LoadTimes:
     def _keep(self) -> None:
         while len(self._known.models) > KEPT:
             del self._known.models[next(iter(self._known.models))]
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(self._known))
-            new.replace(self._path)
-        except OSError as error:
-            log.warning("what was learned of loads is not kept: %s", error)
+        self._file.write(self._known)
 
 
 def _mean(old: float | None, new: float) -> float:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from partage.domain import Device, DeviceId
+from partage.hub.kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +21,8 @@ WORTH_LEARNING_BYTES = 16 << 20
 
 class Overheads:
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[DeviceId, int] = {}
-        try:
-            self._known = msgspec.json.decode(path.read_bytes(), type=dict[DeviceId, int])
-        except FileNotFoundError:
-            pass
-        except (OSError, msgspec.MsgspecError) as error:
-            log.warning("what was learned of the GPUs cannot be read and is learned anew: %s", error)
+        self._file = Kept(path, dict[DeviceId, int], "the GPUs")
+        self._known = self._file.read() or {}
 
     def applied(self, devices: Sequence[Device]) -> list[Device]:
         """The devices with what is known of them."""
@@ -41,11 +34,5 @@ class Overheads:
             return False
         log.info("the driver takes %d MiB for a process on %s", size >> 20, device)
         self._known[device] = size
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(self._known))
-            new.replace(self._path)
-        except OSError as error:
-            log.warning("what was learned of the GPUs is not kept: %s", error)
+        self._file.write(self._known)
         return True
