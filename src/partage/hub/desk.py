@@ -59,9 +59,7 @@ class Desk:
     def pin(self, name: str, *, pinned: bool) -> None:
         """Keep the model in memory, or no longer. Raises ModelNotFound."""
         model = self._hub.library.get(name)
-        news = self._hub.profiles.learn(model, None)
-        if news is not None:
-            self._hub.post(news)  # the policy knows no model that was never asked for
+        self._hub.make_known(model)
         self._hub.post(PinChanged(model=model.name, pinned=pinned))
 
     def pause(self, name: str, *, paused: bool) -> None:
@@ -69,9 +67,7 @@ class Desk:
         model = self._hub.library.get(name)
         if model.remote is not None:
             raise Unsupported(f'"{model.name}" is on a server that is not this hub\'s to pause')
-        news = self._hub.profiles.learn(model, None)
-        if news is not None:
-            self._hub.post(news)
+        self._hub.make_known(model)
         self._hub.post(PauseAsked(model=model.name, paused=paused))
 
     def pause_lease(self, id_: RequestId, *, paused: bool) -> None:

@@ -221,15 +221,19 @@ class Hub:
             request, model=model.name, now_s=self.clock.now_s(), keep_alive_s=self.profiles.keep_alive_s(model.name)
         )
         self.clients.admit(request.client, demand.prompt_tokens + demand.output_tokens)
-        news = self.profiles.learn(model, request.context_tokens)
-        if news is not None:
-            self.post(news)
+        self.make_known(model, request.context_tokens)
         ticket = Ticket(request, self.clock, self.post, self._position, self._answer)
         self._tickets[request.id] = ticket
         self.post(RequestArrived(demand))
         if ticket.refusal is not None:
             raise ticket.refusal
         return ticket
+
+    def make_known(self, model: Model, context_tokens: int | None = None) -> None:
+        """The policy knows no model that was never asked for."""
+        news = self.profiles.learn(model, context_tokens)
+        if news is not None:
+            self.post(news)
 
     def _answer(self, ticket: Ticket) -> Answer:
         return Answer(ticket, self._ended)
