@@ -109,17 +109,9 @@ class Scheduler:
             case events.TimePassed():
                 self._wake_s = None
             case events.EngineReady():
-                resident = residency.ready(state, event)
-                if resident is not None:
-                    serving.fill(state, resident)
-                    residency.leave_if_idle(state, resident)
-                self._room_changed = True
+                self._takes_work(residency.ready(state, event))
             case events.EngineUnparked():
-                resident = residency.unparked(state, event)
-                if resident is not None:
-                    serving.fill(state, resident)
-                    residency.leave_if_idle(state, resident)
-                self._room_changed = True
+                self._takes_work(residency.unparked(state, event))
             case events.EngineParked():
                 parking.parked(state, event)
                 self._room_changed = True
@@ -158,6 +150,12 @@ class Scheduler:
                 self._pause(name, paused=paused)
             case _:
                 assert_never(event)
+
+    def _takes_work(self, resident: Resident | None) -> None:
+        if resident is not None:
+            serving.fill(self.state, resident)
+            residency.leave_if_idle(self.state, resident)
+        self._room_changed = True
 
     def _arrived(self, demand: events.Demand) -> None:
         state = self.state
