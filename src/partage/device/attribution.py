@@ -76,19 +76,11 @@ def attribute(
 ) -> tuple[Owner, ...]:
     """`engines` and `leases` are by process id, `containers` names by container id. `hub_pid`: this process."""
     hub = os.getpid() if hub_pid is None else hub_pid
-    return tuple(_owner(one, proc, engines, leases, containers, hub) for one in processes)
-
-
-def _owner(
-    one: GpuProcess,
-    proc: Processes,
-    engines: Mapping[int, str],
-    leases: Mapping[int, str],
-    containers: Mapping[str, str],
-    hub_pid: int,
-) -> Owner:
-    kind, name = _who(one.pid, proc, engines, leases, containers, hub_pid)
-    return Owner(kind=kind, name=name, pid=one.pid, used_bytes=one.used_bytes)
+    found: list[Owner] = []
+    for one in processes:
+        kind, name = _who(one.pid, proc, engines, leases, containers, hub)
+        found.append(Owner(kind=kind, name=name, pid=one.pid, used_bytes=one.used_bytes))
+    return tuple(found)
 
 
 def _who(
