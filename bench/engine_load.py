@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator
@@ -21,25 +19,13 @@ from typing import cast
 
 import aiohttp
 
+from bench.by_hand import engine_by_hand
 from partage.domain import ChatWork, Delta, JsonObject, LaunchSettings, Message, Sampling
 from partage.engine.answers import ChatReader, stream_answer
 from partage.engine.bodies import chat_json
 from partage.engine.connection import Connection
-from partage.engine.launch import parameters
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
-
-BY_HAND = """
-import json, operator, sys, time
-import xllamacpp
-parameters = xllamacpp.CommonParams()
-for path, value in json.loads(sys.argv[1]).items():
-    owner, _, name = path.rpartition(".")
-    setattr(operator.attrgetter(owner)(parameters) if owner else parameters, name, value)
-server = xllamacpp.Server(parameters)
-print("ready", flush=True)
-time.sleep(600)
-"""
 
 WORK = ChatWork(messages=(Message(role="user", content="Say hello."),), sampling=Sampling(max_tokens=4, temperature=0))
 
@@ -60,20 +46,10 @@ async def through_engine(spec: LaunchSpec) -> tuple[float, float]:
 
 
 async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        socket_path = f"{folder}/e.sock"
-        orders = json.dumps(parameters(spec, socket_path, "key"))
-        began = time.perf_counter()
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", BY_HAND, orders), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        assert child.stdout is not None
-        while (await child.stdout.readline()).strip() not in {b"ready", b""}:
-            pass
-        ready_s = time.perf_counter() - began
-        body: JsonObject = chat_json(WORK)
-        connector = aiohttp.UnixConnector(socket_path)
+    async with engine_by_hand(spec) as engine:
+        connector = aiohttp.UnixConnector(engine.socket_path)
         headers = {"Authorization": "Bearer key"}
+        body: JsonObject = chat_json(WORK)
         async with (
             aiohttp.ClientSession(connector=connector, headers=headers) as session,
             session.post("http://engine/v1/chat/completions", json=body) as response,
@@ -81,10 +57,7 @@ async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
             async for line in response.content:
                 if b'"content":"' in line:
                     break
-        first_s = time.perf_counter() - began
-        child.kill()
-        await child.wait()
-        return ready_s, first_s
+        return engine.ready_s, time.perf_counter() - engine.began
 
 
 class Canned:

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from bench.by_hand import engine_by_hand
 from bench.live_hub import CHAT, bench_models
 from bench.random_model import LLAMA_1B, make
 from partage.domain import LaunchSettings
-from partage.engine.launch import environment, parameters
+from partage.engine.launch import environment
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import HOST, LaunchSpec
 from partage.engine.workers import Workers
@@ -33,36 +32,11 @@ from partage.policy.footprint import estimate
 IMPORTS_S = 1.0
 """Longer than a waiting worker's imports take."""
 
-BY_HAND = """
-import json, operator, sys, time
-import xllamacpp
-parameters = xllamacpp.CommonParams()
-for path, value in json.loads(sys.argv[1]).items():
-    owner, _, name = path.rpartition(".")
-    setattr(operator.attrgetter(owner)(parameters) if owner else parameters, name, value)
-began = time.perf_counter()
-server = xllamacpp.Server(parameters)
-print("loaded", time.perf_counter() - began, flush=True)
-time.sleep(600)
-"""
-
 
 async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
     """Seconds from spawn to ready, and of the load alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        orders = json.dumps(parameters(spec, f"{folder}/e.sock", "key"))
-        began = time.perf_counter()
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", BY_HAND, orders), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        assert child.stdout is not None
-        line = b" "
-        while line and not line.startswith(b"loaded"):
-            line = await child.stdout.readline()
-        ready_s = time.perf_counter() - began
-        child.kill()
-        await child.wait()
-        return ready_s, float(line.split()[1])
+    async with engine_by_hand(spec) as engine:
+        return engine.ready_s, engine.load_s
 
 
 async def by_engine(spec: LaunchSpec, workers: Workers) -> float:

@@ -27,11 +27,7 @@ LLAMA_3B = Shape(28, 3072, 8192, 24, 8)
 def make(path: Path, shape: Shape, kind: str, tokenizer: Path) -> None:
     """Write a llama model with matrices of the type `kind` ("Q8_0"); `tokenizer` is any GGUF, which lends its own."""
     writer = gguf.GGUFWriter(str(path), "llama")
-    reader = gguf.GGUFReader(tokenizer)
-    for name, field in reader.fields.items():
-        if name.startswith("tokenizer."):
-            sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=sub_type)
+    words = lend_tokenizer(writer, tokenizer)
     writer.add_block_count(shape.layers)
     writer.add_context_length(8192)
     writer.add_embedding_length(shape.width)
@@ -39,7 +35,6 @@ def make(path: Path, shape: Shape, kind: str, tokenizer: Path) -> None:
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.heads_kv)
     writer.add_layer_norm_rms_eps(1e-5)
-    words = len(reader.fields["tokenizer.ggml.tokens"].data)
     writer.add_vocab_size(words)
     random = np.random.default_rng(1)
     type_ = gguf.GGMLQuantizationType[kind]
@@ -50,6 +45,20 @@ def make(path: Path, shape: Shape, kind: str, tokenizer: Path) -> None:
         writer.add_tensor(name, blocks, raw_dtype=type_)
     for name in _norms(shape):
         writer.add_tensor(name, np.ones(shape.width, dtype=np.float32))
+    finish(writer)
+
+
+def lend_tokenizer(writer: gguf.GGUFWriter, tokenizer: Path) -> int:
+    """Copy the tokenizer of any GGUF; how many words it has."""
+    reader = gguf.GGUFReader(tokenizer)
+    for name, field in reader.fields.items():
+        if name.startswith("tokenizer."):
+            sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), field.types[0], sub_type=sub_type)
+    return len(reader.fields["tokenizer.ggml.tokens"].data)
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

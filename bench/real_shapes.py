@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.random_model import LLAMA_3B, Shape, make
+from bench.random_model import LLAMA_3B, Shape, finish, lend_tokenizer, make
 
 LLAMA_13B = Shape(layers=40, width=5120, wide=13824, heads=40, heads_kv=40)
 
@@ -94,7 +94,7 @@ def make_projector(path: Path, tower: Tower, text_width: int, kind: type[np.floa
             values = np.ones(shape, dtype=np.float32)  # a norm
         matrix = len(shape) > 1 and not name.startswith("v.position")
         writer.add_tensor(name, values.astype(kind) if matrix else values)
-    _close(writer)
+    finish(writer)
 
 
 def _projector_tensors(tower: Tower, text_width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -125,11 +125,7 @@ def make_nomic(path: Path, shape: Bert, tokenizer: Path) -> None:
     """A BERT with rotary positions and a gated feed-forward part; its vocabulary is BERT's own."""
     random = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "nomic-bert")
-    reader = gguf.GGUFReader(tokenizer)
-    for name, field in reader.fields.items():
-        if name.startswith("tokenizer."):
-            sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=sub_type)
+    words = lend_tokenizer(writer, tokenizer)
     writer.add_block_count(shape.layers)
     writer.add_context_length(2048)
     writer.add_embedding_length(shape.width)
@@ -139,14 +135,13 @@ def make_nomic(path: Path, shape: Bert, tokenizer: Path) -> None:
     writer.add_rope_freq_base(1000.0)
     writer.add_causal_attention(value=False)
     writer.add_pooling_type(gguf.PoolingType.MEAN)
-    words = len(reader.fields["tokenizer.ggml.tokens"].data)
     for name, size in _nomic_tensors(shape, words):
         if len(size) > 1:
             kind = np.float32 if name == "token_types.weight" else np.float16
             writer.add_tensor(name, (random.standard_normal(size, dtype=np.float32) * 0.02).astype(kind))
         else:
             writer.add_tensor(name, np.full(size, float(name.endswith(".weight")), dtype=np.float32))
-    _close(writer)
+    finish(writer)
 
 
 def _nomic_tensors(shape: Bert, words: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -166,10 +161,3 @@ def _nomic_tensors(shape: Bert, words: int) -> Iterator[tuple[str, tuple[int, ..
         yield f"{block}.ffn_gate.weight", (shape.inner, shape.width)
         yield f"{block}.ffn_down.weight", (shape.width, shape.inner)
         yield from norm(f"{block}.layer_output_norm")
-
-
-def _close(writer: gguf.GGUFWriter) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
