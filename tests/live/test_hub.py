@@ -155,6 +155,17 @@ def test_two_models_that_do_not_fit_together_stay_in_the_budget_and_their_journa
     assert not found.differences
 
 
+def test_where_memory_runs_out_the_kernel_would_take_an_engine_before_the_hub(hub: HubProcess):
+    httpx.post(f"{hub.url}/api/embed", json={"model": EMBED, "input": "one"}, timeout=60).raise_for_status()
+
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    children = hub.children()
+    assert children
+    assert all(score(child.pid) > score(hub.process.pid) for child in children)
+
+
 def test_a_model_that_can_never_fit_is_refused_with_the_arithmetic(model_home: Path, tmp_path: Path):
     with running_hub(tmp_path / "small", model_home, config="devices: [{host: true, memory: 60MiB}]") as hub:
         answer = httpx.post(f"{hub.url}/api/chat", json={"model": CHAT, "messages": HELLO}, timeout=30)

@@ -113,6 +113,8 @@ def test_a_program_that_is_paused_by_hand_stands_still_and_can_be_ended_all_the_
     assert (leases(hub)["still"]["state"], leases(hub)["still"]["paused_by_hand"]) == ("paused", True)
     command = next(one for one in psutil.Process(run.pid).children(recursive=True) if one.name() == "sleep")
     eventually(lambda: command.status() == psutil.STATUS_STOPPED)
+    scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (hub.process.pid, command.pid)]
+    assert scores[0] < scores[1], "the kernel would take the hub before the job"
     run.terminate()
     run.communicate(timeout=20)
     assert not command.is_running()

@@ -12,11 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 
 from partage.worker.tether import PR_SET_PDEATHSIG, tie_to
 
 _CANNOT_RUN = 127
+_OOM_SCORE_ADJ = "500"
+"""As an engine: where memory runs out, the kernel takes the larger of them, and nothing that Partage did not start."""
 
 
 def main(arguments: list[str]) -> int:
@@ -29,6 +32,8 @@ def main(arguments: list[str]) -> int:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU):
             signal.signal(number, signal.SIG_DFL)
         tie_to(us)  # if we are killed ourselves
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
 
     try:
         child = subprocess.Popen(command, process_group=0, preexec_fn=prepare)  # noqa: S603, PLW1509 (theirs; no threads here)
