@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.live_hub import CHAT, EMBED, LiveHub, live_hub
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 REQUESTS, CLIENTS = 500, 16
 SAMPLE_EVERY_S = 0.02

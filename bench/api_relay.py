@@ -30,8 +30,9 @@ from bench.fuzz_hub import fuzz_hub
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
-from partage.domain import ChatWork, CompletionWork, Delta, Done, Output, Request, Usage, Work
+from partage.domain import Request
 from partage.engine.fake import Behaviour, FakeEngine
+from partage.work import ChatWork, CompletionWork, Delta, Done, Output, Usage, Work
 
 LINE = b'{"model":"chatty","created_at":"2026-11-23T10:00:00.000000Z","done":false,"message":{"role":"assistant","content":" token"}}\n'
 

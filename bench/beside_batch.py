@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.live_hub import CHAT, LiveHub, live_hub
-from partage.domain import ChatWork, JsonObject, LaunchSettings, Message, Sampling
+from partage.domain import LaunchSettings
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
+from partage.json_value import JsonObject
 from partage.models.store import Store
+from partage.work import ChatWork, Message, Sampling
 
 JOB = "batch-copy"
 ROUNDS, ROUND_S, PERMANENT_S = 4, 8.0, 12.0

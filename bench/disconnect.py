@@ -19,7 +19,7 @@ import time
 import psutil
 
 from bench.live_hub import CHAT, LiveHub, live_hub
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 CONFIG = f"models: {{'{CHAT}': {{slots: 1, context: 4096}}}}"
 LONG = "The customer returned the goods because the box was broken. " * 250

@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from partage.domain import EmbedWork, LaunchSettings, Vectors
+from partage.domain import LaunchSettings
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
 from partage.models import catalog
 from partage.models.convert_bert import convert_bert
 from partage.models.safetensors import Safetensors
+from partage.work import EmbedWork, Vectors
 
 Floats = npt.NDArray[np.float32]
 

@@ -20,12 +20,14 @@ from typing import cast
 import aiohttp
 
 from bench.by_hand import engine_by_hand
-from partage.domain import ChatWork, Delta, JsonObject, LaunchSettings, Message, Sampling
+from partage.domain import LaunchSettings
 from partage.engine.answers import ChatReader, stream_answer
 from partage.engine.bodies import chat_json
 from partage.engine.connection import Connection
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
+from partage.json_value import JsonObject
+from partage.work import ChatWork, Delta, Message, Sampling
 
 WORK = ChatWork(messages=(Message(role="user", content="Say hello."),), sampling=Sampling(max_tokens=4, temperature=0))
 

@@ -31,11 +31,8 @@ from partage.client.hub_client import HubClient
 from partage.device.checkpoint import find_checkpoint
 from partage.device.discovery import discover
 from partage.device.nvml import driver_version
-from partage.domain import (
-    Capability,
-    JsonObject,
-    Model,
-)
+from partage.domain import Capability, Model
+from partage.json_value import JsonObject
 from partage.models.gguf_dir import GgufDirectory
 from partage.models.store import Store
 from partage.quantities import parse_bytes

@@ -17,21 +17,12 @@ import psutil
 from bench.gpu_copy import copies_s
 from partage.device.checkpoint import CudaCheckpoint
 from partage.device.nvml import read_gpus
-from partage.domain import (
-    Capability,
-    ChatWork,
-    Delta,
-    Device,
-    EmbedWork,
-    Message,
-    Model,
-    Placement,
-    Sampling,
-)
+from partage.domain import Capability, Device, Model, Placement
 from partage.engine.base import Engine, Loaded
 from partage.engine.registry import make_engine
 from partage.engine.spec import LaunchSpec
 from partage.policy.placements import Wish, placements_for
+from partage.work import ChatWork, Delta, EmbedWork, Message, Sampling
 
 Order: TypeAlias = Callable[[], Awaitable[None]]
 GIB = 1 << 30

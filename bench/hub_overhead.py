@@ -13,7 +13,7 @@ import time
 import aiohttp
 
 from bench.live_hub import CHAT, EMBED, live_hub
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 PAIRS = 150
 STREAMS, STREAM_TOKENS, ROUNDS = 8, 96, 5

@@ -27,7 +27,7 @@ import aiohttp
 from bench.alternation import needs
 from bench.census import EngineNow, Held, Phase
 from bench.live_hub import CHAT, EMBED, LiveHub, live_hub
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 WANTED: tuple[tuple[Phase, int], ...] = (("loading", 3), ("prefill", 3), ("decoding", 3), ("idle", 1))
 """What to look for, and how often of ten."""

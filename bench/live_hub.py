@@ -25,12 +25,12 @@ from bench.pauses import Pauses
 from partage.api.app import create_app
 from partage.clock import SystemClock
 from partage.config import load_config
-from partage.domain import JsonObject
 from partage.engine.workers import Workers
 from partage.hub.desk import Desk
 from partage.hub.hub import Hub
 from partage.hub.library import Library
 from partage.hub.watch import watch_devices
+from partage.json_value import JsonObject
 from partage.models.pull import pull
 from partage.models.store import Store
 from partage.policy.events import Demand

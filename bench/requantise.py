@@ -16,11 +16,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partage.domain import CompletionWork, Delta, Done, LaunchSettings, Sampling, TokenLogprob, Usage
+from partage.domain import LaunchSettings
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
 from partage.models.pull import pull
 from partage.models.store import Store
+from partage.work import CompletionWork, Delta, Done, Sampling, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

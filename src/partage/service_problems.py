@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from partage.domain import JsonObject
 from partage.errors import InvalidRequest, PartageError
 from partage.http_status import retry_after, status_of
+from partage.json_value import JsonObject
 
 
 def problem_of(error: PartageError, **more: str) -> JsonObject:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 State: TypeAlias = Any
 

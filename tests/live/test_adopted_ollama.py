@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from hub_process import running_hub
 
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hub_process import running_hub
 
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 pytestmark = pytest.mark.live
 

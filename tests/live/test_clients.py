@@ -21,21 +21,10 @@ from starlette.types import Receive, Scope, Send
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub, Serve, echo
 from partage.api.ports import ApiSettings
-from partage.domain import (
-    ChatWork,
-    Client,
-    Delta,
-    Done,
-    Output,
-    PromptProgress,
-    Request,
-    TokenLogprob,
-    ToolCall,
-    Usage,
-    Vectors,
-)
+from partage.domain import Client, Request
 from partage.errors import EngineCrashed, QuotaExceeded
 from partage.models.progress import PullProgress
+from partage.work import ChatWork, Delta, Done, Output, PromptProgress, TokenLogprob, ToolCall, Usage, Vectors
 
 pytestmark = pytest.mark.live
 

@@ -21,8 +21,8 @@ from rag_service import Rag, rag_over
 
 from partage.documents.app import create_app as create_documents
 from partage.documents.settings import DocumentSettings
-from partage.domain import ChatWork
 from partage.rag.settings import RagSettings
+from partage.work import ChatWork
 
 pytest.importorskip("nicegui", reason="the extra `dashboard` is not installed")
 pytestmark = [

@@ -23,8 +23,8 @@ from uvicorn import Config, Server
 
 from partage.documents.app import create_app
 from partage.documents.settings import DocumentSettings, Limits
-from partage.domain import JsonObject
 from partage.errors import ModelNotFound
+from partage.json_value import JsonObject
 
 pytestmark = pytest.mark.live
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from partage.domain import EmbedWork, LaunchSettings, Vectors
+from partage.domain import LaunchSettings
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
 from partage.models.pull import pull
 from partage.models.store import Store
+from partage.work import EmbedWork, Vectors
 
 pytestmark = pytest.mark.live
 

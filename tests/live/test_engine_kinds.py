@@ -19,22 +19,7 @@ from aiohttp import web
 from PIL import Image as Picture
 from tiny_projector import write_projector
 
-from partage.domain import (
-    ChatWork,
-    CompletionWork,
-    CountWork,
-    Delta,
-    Done,
-    EmbedWork,
-    Image,
-    JsonObject,
-    LaunchSettings,
-    Message,
-    Output,
-    Sampling,
-    Vectors,
-    Work,
-)
+from partage.domain import LaunchSettings
 from partage.engine.base import Engine, Loaded
 from partage.engine.launch import parameters
 from partage.engine.registry import make_engine
@@ -48,7 +33,22 @@ from partage.errors import (
     InvalidRequest,
     Unsupported,
 )
+from partage.json_value import JsonObject
 from partage.models.store import Store
+from partage.work import (
+    ChatWork,
+    CompletionWork,
+    CountWork,
+    Delta,
+    Done,
+    EmbedWork,
+    Image,
+    Message,
+    Output,
+    Sampling,
+    Vectors,
+    Work,
+)
 
 pytestmark = pytest.mark.live
 

@@ -18,14 +18,20 @@ import jsonschema
 import psutil
 import pytest
 
-from partage.domain import (
+from partage.domain import LaunchSettings
+from partage.engine.base import Engine, Loaded
+from partage.engine.llamacpp import LlamaCpp
+from partage.engine.registry import make_engine
+from partage.engine.spec import LaunchSpec
+from partage.errors import ContextTooLong, EngineCrashed, EngineStartFailed, InvalidRequest, Unsupported
+from partage.json_value import JsonObject
+from partage.models.store import Store
+from partage.work import (
     ChatWork,
     CompletionWork,
     CountWork,
     Delta,
     Done,
-    JsonObject,
-    LaunchSettings,
     Message,
     Output,
     PromptProgress,
@@ -33,12 +39,6 @@ from partage.domain import (
     Usage,
     Work,
 )
-from partage.engine.base import Engine, Loaded
-from partage.engine.llamacpp import LlamaCpp
-from partage.engine.registry import make_engine
-from partage.engine.spec import LaunchSpec
-from partage.errors import ContextTooLong, EngineCrashed, EngineStartFailed, InvalidRequest, Unsupported
-from partage.models.store import Store
 
 pytestmark = pytest.mark.live
 

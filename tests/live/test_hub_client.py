@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from partage.client.hub_client import HubClient
-from partage.domain import Message
 from partage.errors import EngineCrashed, EngineTimedOut, HubUnreachable, ModelNotFound, QueueFull
+from partage.work import Message
 
 pytestmark = pytest.mark.live
 

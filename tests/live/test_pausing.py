@@ -17,11 +17,12 @@ import psutil
 import pytest
 from hub_process import running_hub
 
-from partage.domain import ChatWork, Delta, LaunchSettings, Message, Output, Sampling
+from partage.domain import LaunchSettings
 from partage.engine.llamacpp import LlamaCpp
 from partage.engine.spec import LaunchSpec
 from partage.errors import EngineTimedOut
 from partage.models.store import Store
+from partage.work import ChatWork, Delta, Message, Output, Sampling
 
 pytestmark = pytest.mark.live
 

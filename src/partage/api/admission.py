@@ -6,8 +6,9 @@ from typing import assert_never
 
 from partage.api.durations import parse_duration_s
 from partage.api.exchange import Exchange
-from partage.domain import Capability, ChatWork, CompletionWork, CountWork, EmbedWork, Message, Model, Request, Work
+from partage.domain import Capability, Model, Request
 from partage.errors import InvalidRequest, Unsupported
+from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork, Message, Work
 
 
 def request_of(

@@ -22,8 +22,9 @@ from partage.api.options import OPENAI_DEFAULTS, Options, options_of
 from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort, Ticket
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import ChatWork, CountWork, Model, Sampling, Work
+from partage.domain import Model
 from partage.errors import InvalidRequest
+from partage.work import ChatWork, CountWork, Sampling, Work
 
 _messages = msgspec.json.Decoder(MessagesIn)
 

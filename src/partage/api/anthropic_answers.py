@@ -8,8 +8,9 @@ import msgspec
 
 from partage.api.ollama_answers import tool_calls_out
 from partage.api.streaming import SSE, Answer
-from partage.domain import Delta, Done, JsonObject, Usage
 from partage.hub.views import QueuePosition, Timing
+from partage.json_value import JsonObject
+from partage.work import Delta, Done, Usage
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 

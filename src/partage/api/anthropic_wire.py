@@ -10,8 +10,10 @@ import msgspec
 
 from partage.api.admission import opened_by
 from partage.api.images import image_of
-from partage.domain import Image, JsonObject, JsonValue, Message, Model, ToolCall
+from partage.domain import Model
 from partage.errors import InvalidRequest, Unsupported
+from partage.json_value import JsonObject, JsonValue
+from partage.work import Image, Message, ToolCall
 
 
 class Source(msgspec.Struct):

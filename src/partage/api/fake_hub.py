@@ -7,30 +7,24 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeAlias
 
-from partage.domain import (
-    Anatomy,
-    Capability,
+from partage.domain import Anatomy, Capability, Client, Model, Request, RequestId, TensorFacts
+from partage.errors import ModelNotFound, NotFound, PartageError, Unauthorized
+from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.json_value import JsonObject
+from partage.models.create import Recipe
+from partage.models.progress import PullProgress
+from partage.work import (
     ChatWork,
-    Client,
     CompletionWork,
     CountWork,
     Delta,
     Done,
     EmbedWork,
-    JsonObject,
-    Model,
     Output,
     PromptProgress,
-    Request,
-    RequestId,
-    TensorFacts,
     Usage,
     Vectors,
 )
-from partage.errors import ModelNotFound, NotFound, PartageError, Unauthorized
-from partage.hub.views import QueuePosition, ResidentView, Timing
-from partage.models.create import Recipe
-from partage.models.progress import PullProgress
 
 Serve: TypeAlias = Callable[[Request], AsyncGenerator[Output, None]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import binascii
 
-from partage.domain import Image
 from partage.errors import InvalidRequest, Unsupported
+from partage.work import Image
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

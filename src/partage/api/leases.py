@@ -12,9 +12,10 @@ from partage.api.decoding import decode
 from partage.api.exchange import Exchange
 from partage.api.streaming import NDJSON, Silence, while_present, write
 from partage.config_sections import CLASSES
-from partage.domain import Client, JsonObject, RequestId
+from partage.domain import Client, RequestId
 from partage.errors import InvalidRequest
 from partage.hub.lease import Lease, Wish
+from partage.json_value import JsonObject
 from partage.quantities import parse_bytes, parse_duration_s
 
 SILENCE_S = 5.0

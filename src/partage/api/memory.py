@@ -10,8 +10,8 @@ import zlib
 
 import msgspec
 
-from partage.domain import Message
 from partage.errors import InvalidRequest
+from partage.work import Message
 
 BYTES_PER_NUMBER = 3
 """Fits the 32 bits that some clients give a number."""

@@ -24,8 +24,9 @@ from partage.api.ollama_wire import (
 from partage.api.options import OLLAMA_DEFAULTS, options_of, top_logprobs_of
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import Answer, stream_answer, whole_answer
-from partage.domain import ChatWork, CompletionWork, EmbedWork, Message, Model, Sampling, Work
+from partage.domain import Model
 from partage.errors import Unsupported
+from partage.work import ChatWork, CompletionWork, EmbedWork, Message, Sampling, Work
 
 _chat = msgspec.json.Decoder(ChatIn)
 _generate = msgspec.json.Decoder(GenerateIn)

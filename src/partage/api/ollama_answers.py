@@ -9,8 +9,9 @@ import msgspec
 from partage.api.durations import nanoseconds, now_rfc3339
 from partage.api.memory import remember
 from partage.api.streaming import NDJSON, Answer, ToolCallPieces
-from partage.domain import Delta, Done, JsonObject, Message, TokenLogprob, ToolCall, Usage
 from partage.hub.views import QueuePosition, Timing
+from partage.json_value import JsonObject
+from partage.work import Delta, Done, Message, TokenLogprob, ToolCall, Usage
 
 
 class FunctionOut(msgspec.Struct):

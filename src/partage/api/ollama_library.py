@@ -12,8 +12,8 @@ from partage.api.exchange import Exchange
 from partage.api.ollama_wire import CopyIn, CreateIn, PullIn
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import NDJSON, Silence, while_present, write
-from partage.domain import JsonObject
 from partage.errors import InvalidRequest, NotFound, Unsupported
+from partage.json_value import JsonObject
 from partage.models.create import Recipe, recipe_of
 from partage.models.modelfile import parse
 from partage.models.progress import PullProgress

@@ -11,7 +11,8 @@ from partage.api.durations import rfc3339_in
 from partage.api.exchange import Exchange
 from partage.api.ollama_wire import DeleteIn, ShowIn
 from partage.api.ports import ApiSettings, HubPort
-from partage.domain import Capability, JsonObject, JsonValue, Model, TensorFacts
+from partage.domain import Capability, Model, TensorFacts
+from partage.json_value import JsonObject, JsonValue
 
 _show = msgspec.json.Decoder(ShowIn)
 _delete = msgspec.json.Decoder(DeleteIn)

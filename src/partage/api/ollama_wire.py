@@ -8,8 +8,9 @@ import msgspec
 
 from partage.api.admission import opened_by
 from partage.api.images import image_of
-from partage.domain import Message, Model, OutputFormat, ToolCall
+from partage.domain import Model
 from partage.errors import InvalidRequest
+from partage.work import Message, OutputFormat, ToolCall
 
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 

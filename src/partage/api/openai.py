@@ -26,8 +26,10 @@ from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logpro
 from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import ChatWork, CompletionWork, EmbedWork, JsonObject, JsonValue, Model, Work
+from partage.domain import Model
 from partage.errors import InvalidRequest, Unsupported
+from partage.json_value import JsonObject, JsonValue
+from partage.work import ChatWork, CompletionWork, EmbedWork, Work
 
 _chat = msgspec.json.Decoder(ChatIn)
 _completion = msgspec.json.Decoder(CompletionIn)

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from partage.api.streaming import SSE, Answer
-from partage.domain import Delta, Done, JsonObject, TokenLogprob, ToolCall, Usage
 from partage.hub.views import QueuePosition, Timing
+from partage.json_value import JsonObject
+from partage.work import Delta, Done, TokenLogprob, ToolCall, Usage
 
 FINGERPRINT = "fp_partage"
 

@@ -10,8 +10,9 @@ import msgspec
 
 from partage.api.admission import opened_by
 from partage.api.images import image_of_url, url_of_image
-from partage.domain import Image, Message, Model, OutputFormat, ToolCall
+from partage.domain import Model
 from partage.errors import InvalidRequest, Unsupported
+from partage.work import Image, Message, OutputFormat, ToolCall
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 """Theirs -> ours."""

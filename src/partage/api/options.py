@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from partage.domain import JsonValue, Model, Sampling
+from partage.domain import Model
 from partage.errors import InvalidRequest
+from partage.json_value import JsonValue
+from partage.work import Sampling
 
 logger = logging.getLogger(__name__)
 

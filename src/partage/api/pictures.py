@@ -19,8 +19,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from partage.api.exchange import Exchange
 from partage.api.images import image_of
 from partage.api.streaming import while_present
-from partage.domain import Image
 from partage.errors import InvalidRequest, PartageError
+from partage.work import Image
 
 LARGEST_BYTES = 20 << 20
 MOST_PICTURES = 16

@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from partage.domain import Client, JsonObject, Model, Output, Request, RequestId
+from partage.domain import Client, Model, Request, RequestId
 from partage.hub.views import QueuePosition, ResidentView, Timing
+from partage.json_value import JsonObject
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
+from partage.work import Output
 
 
 class Ticket(Protocol):

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import msgspec
 
 from partage import errors
-from partage.domain import JsonObject
 from partage.errors import InvalidRequest, PartageError
 from partage.http_status import retry_after, status_of
+from partage.json_value import JsonObject
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 

@@ -24,7 +24,7 @@ from partage.api.responses_wire import (
     tools_of,
 )
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import ChatWork
+from partage.work import ChatWork
 
 _responses = msgspec.json.Decoder(ResponsesIn)
 

@@ -11,8 +11,8 @@ import msgspec
 from partage.api.openai_answers import LogprobOut, logprobs_out
 from partage.api.responses_wire import ResponsesIn
 from partage.api.streaming import SSE, Answer
-from partage.domain import Delta, Done, TokenLogprob, ToolCall, Usage
 from partage.hub.views import QueuePosition, Timing
+from partage.work import Delta, Done, TokenLogprob, ToolCall, Usage
 
 Kind: TypeAlias = Literal["reasoning", "message", "function_call"]
 Fields: TypeAlias = dict[str, Any]

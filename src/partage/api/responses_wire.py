@@ -11,8 +11,10 @@ import msgspec
 
 from partage.api.images import image_of_url, url_of_image
 from partage.api.openai_wire import ROLES
-from partage.domain import Image, JsonObject, JsonValue, Message, Model, OutputFormat, ToolCall
+from partage.domain import Model
 from partage.errors import InvalidRequest, Unsupported
+from partage.json_value import JsonObject, JsonValue
+from partage.work import Image, Message, OutputFormat, ToolCall
 
 LOGPROBS = "message.output_text.logprobs"
 """In `include`: log probabilities are wanted."""

@@ -10,8 +10,8 @@ from typing import Protocol, assert_never
 
 from partage.api.exchange import ClientLeft, Exchange
 from partage.api.ports import Ticket
-from partage.domain import Delta, Done, PromptProgress, TokenLogprob, ToolCall, Usage, Vectors
 from partage.hub.views import QueuePosition, Timing
+from partage.work import Delta, Done, PromptProgress, TokenLogprob, ToolCall, Usage, Vectors
 
 NDJSON = b"application/x-ndjson"
 SSE = b"text/event-stream; charset=utf-8"

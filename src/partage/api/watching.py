@@ -7,8 +7,8 @@ from typing import Protocol
 from urllib.parse import parse_qs
 
 from partage.api.exchange import Exchange
-from partage.domain import JsonObject
 from partage.errors import InvalidRequest
+from partage.json_value import JsonObject
 from partage.quantities import parse_duration_s
 
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"

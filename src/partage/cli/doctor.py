@@ -20,8 +20,8 @@ from partage.doctor.finding import Diagnosis, exit_code
 from partage.doctor.gather import gather
 from partage.doctor.machine import Machine
 from partage.doctor.redact import secrets_of
-from partage.domain import JsonObject, JsonValue
 from partage.errors import PartageError
+from partage.json_value import JsonObject, JsonValue
 from partage.serve.services import hub_url
 
 COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}

@@ -18,8 +18,8 @@ from partage.cli.files import OnStep, send_each
 from partage.cli.terminal import FAILED, Json, console, errors, print_json
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
-from partage.domain import JsonObject
 from partage.errors import EngineTimedOut, InvalidRequest, PartageError
+from partage.json_value import JsonObject
 from partage.serve.services import documents_url
 
 

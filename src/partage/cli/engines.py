@@ -12,7 +12,7 @@ from rich.table import Table
 from partage.cli.terminal import Json, Url, console, errors, print_json
 from partage.client.hub_client import HubClient
 from partage.config import load_config
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.quantities import format_bytes
 from partage.serve.services import hub_url
 

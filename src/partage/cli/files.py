@@ -9,8 +9,8 @@ from typing import TypeAlias
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from partage.cli.terminal import console
-from partage.domain import JsonObject
 from partage.errors import PartageError, ServiceUnreachable
+from partage.json_value import JsonObject
 
 OnStep: TypeAlias = Callable[[int, int | None], None]
 """So many of so many; None: nobody knows yet of how many."""

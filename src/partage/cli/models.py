@@ -13,8 +13,9 @@ from rich.table import Table
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import load_config
 from partage.device.page_cache import cached_share
-from partage.domain import JsonObject, JsonValue, Model
+from partage.domain import Model
 from partage.hub.load_times import LOAD_TIMES, LoadTimes
+from partage.json_value import JsonObject, JsonValue
 from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
 from partage.models.shelves import Shelves

@@ -18,8 +18,8 @@ from partage.cli.files import OnStep, send_each
 from partage.cli.terminal import FAILED, Json, console, errors, print_json
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
-from partage.domain import JsonObject
 from partage.errors import ServiceUnreachable
+from partage.json_value import JsonObject
 
 RagUrl = Annotated[str | None, typer.Option("--url", help="Where the RAG service is. Default: the configured one.")]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
-from partage.domain import JsonValue
 from partage.errors import ConfigError, PartageError
+from partage.json_value import JsonValue
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from partage.domain import JsonObject, JsonValue
+from partage.json_value import JsonObject, JsonValue
 from partage.quantities import format_bytes
 
 BAR = 30

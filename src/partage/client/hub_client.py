@@ -27,8 +27,9 @@ from partage.client.wire import (
     Tags,
     wire_message,
 )
-from partage.domain import JsonObject, JsonValue, Message, OutputFormat
 from partage.errors import EngineCrashed, EngineError, EngineTimedOut, PartageError, PullError, Refused
+from partage.json_value import JsonObject, JsonValue
+from partage.work import Message, OutputFormat
 
 T = TypeVar("T")
 

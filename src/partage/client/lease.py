@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from partage.domain import JsonObject
 from partage.errors import EngineCrashed, LeaseLost, NotFound, PartageError
+from partage.json_value import JsonObject
 
 BEAT_EVERY_S = 4.0
 

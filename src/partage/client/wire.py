@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from partage.domain import JsonObject, Message, ToolCall, Usage
+from partage.json_value import JsonObject
+from partage.work import Message, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

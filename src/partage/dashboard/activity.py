@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from partage.dashboard.numbers import rate, seconds
 from partage.dashboard.shades import Shades
 from partage.dashboard.status import Client, Queued, Status
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 SHOWN_PER_CLIENT = 8
 SHOWN_CLIENTS = 50

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from partage.client.services import Answered, Cited
 from partage.dashboard.numbers import seconds
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 MARK = re.compile(r"\[(\d+)\]")
 AROUND = 300

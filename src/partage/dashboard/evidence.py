@@ -8,7 +8,7 @@ import msgspec
 
 from partage.client.services import Box, Found, Processed
 from partage.dashboard.numbers import count, seconds
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 READ_BY = {"text_layer": "text layer", "ocr": "OCR", "vision_model": "vision model"}
 LONGEST_TEXT = 20_000

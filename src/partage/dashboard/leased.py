@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from partage.dashboard.numbers import UNKNOWN, seconds
 from partage.dashboard.status import Lease, Status
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.quantities import format_bytes
 
 SHOWN = 50

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from partage.dashboard.numbers import count, rate, seconds
 from partage.dashboard.shades import Shades
 from partage.dashboard.status import Device, Gpu, Resident, Share, Status
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.quantities import format_bytes
 
 PARTS = (("weights", "weights"), ("kv", "KV cache"), ("compute", "compute"), ("overhead", "process"))

@@ -7,7 +7,7 @@ from typing import ClassVar
 from nicegui.element import Element
 
 from partage.dashboard.picture import Picture
-from partage.domain import JsonValue
+from partage.json_value import JsonValue
 
 
 class Panel(Element):

@@ -14,7 +14,7 @@ from partage.dashboard.rates import Rates
 from partage.dashboard.residency import timeline
 from partage.dashboard.shades import Shades
 from partage.dashboard.status import Alert, Alerts, Container, Machine, Status
-from partage.domain import JsonObject, JsonValue
+from partage.json_value import JsonObject, JsonValue
 from partage.quantities import format_bytes
 
 SHOWN_PAST_ALERTS = 10

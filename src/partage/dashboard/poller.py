@@ -15,8 +15,8 @@ from partage.dashboard.picture import Away, Heard, Picture, draw
 from partage.dashboard.rates import Rates
 from partage.dashboard.shades import Shades
 from partage.dashboard.status import Alerts, Machine, Status, read_alerts, read_machine, read_status
-from partage.domain import JsonObject
 from partage.errors import NotFound, PartageError
+from partage.json_value import JsonObject
 
 log = logging.getLogger(__name__)
 

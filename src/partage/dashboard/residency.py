@@ -5,7 +5,7 @@ from __future__ import annotations
 from partage.dashboard.numbers import count, seconds
 from partage.dashboard.shades import Shades
 from partage.dashboard.status import Status, Stay
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.quantities import format_bytes
 
 KEPT_S = 3600.0

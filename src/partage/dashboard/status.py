@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from partage.domain import JsonObject
 from partage.errors import EngineError
+from partage.json_value import JsonObject
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from partage.demo.figures import Spread
 from partage.demo.outcome import DemoResult, DocumentOutcome, QuestionOutcome, Turn, Verdict, exact_share, speed, ttft
 from partage.demo.status import Quantiles
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 PLAIN_WIDTH = 150
 """Columns where the output is no terminal: a file has no width, and a table cut at 80 columns loses its numbers."""

@@ -13,7 +13,7 @@ from partage.client.services import Answered, Documents, Processed, Rag, service
 from partage.client.wire import ModelInfo
 from partage.clock import Clock, SystemClock
 from partage.demo.talk import ChatModel
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

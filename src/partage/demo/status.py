@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from partage.domain import JsonObject
 from partage.errors import EngineError
+from partage.json_value import JsonObject
 
 
 class Quantiles(msgspec.Struct, frozen=True):

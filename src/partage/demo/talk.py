@@ -9,8 +9,9 @@ from typing import Protocol
 from partage.client.wire import ChatPiece
 from partage.clock import Clock
 from partage.demo.outcome import Turn
-from partage.domain import JsonValue, Message
 from partage.errors import PartageError
+from partage.json_value import JsonValue
+from partage.work import Message
 
 SYSTEM = "You work for Torrevia, a maker of espresso machines. Answer in one or two short sentences."
 SCRIPT = (

@@ -11,8 +11,8 @@ import aiohttp
 
 from partage.client.hub_client import HubClient
 from partage.client.wire import RunningModel
-from partage.domain import Message
 from partage.errors import PartageError, Refused, ServiceUnreachable, Unsupported
+from partage.work import Message
 
 LEAST_STAY_S = 1.0
 

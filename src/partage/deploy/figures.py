@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from math import prod
 
-from partage.domain import Anatomy, JsonValue, TensorFacts
+from partage.domain import Anatomy, TensorFacts
+from partage.json_value import JsonValue
 
 GB = 1_000_000_000
 

@@ -11,7 +11,7 @@ from partage.deploy.lint import Report
 from partage.deploy.rules.all_rules import RULES
 
 if TYPE_CHECKING:
-    from partage.domain import JsonObject, JsonValue
+    from partage.json_value import JsonObject, JsonValue
 
 
 def as_text(report: Report) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from partage.deploy.figures import BITS_PER_WEIGHT, FIGURES, anatomy_of
 from partage.deploy.wanted import Wanted, from_figure
 from partage.device.host import engine_threads
-from partage.domain import Device, DeviceId, Footprint, JsonObject, JsonValue, Placement
+from partage.domain import Device, DeviceId, Footprint, Placement
 from partage.hub.profiles import CHAT_BATCH_TOKENS, DEFAULT_SLOTS, EMBEDDING_BATCH_TOKENS
+from partage.json_value import JsonObject, JsonValue
 from partage.models.names import canonical
 from partage.policy.placements import Wish, placements_for
 from partage.quantities import format_bytes

@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from partage.doctor.redact import redacted
-from partage.domain import JsonValue
+from partage.json_value import JsonValue
 
 TAIL_BYTES = 1 << 20
 MOST_LOGS = 10

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from partage.doctor.machine import Machine
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 Severity: TypeAlias = Literal["hint", "warning", "error"]
 """hint: works, could be better; warning: works until it hurts; error: does not work."""

@@ -25,9 +25,9 @@ from partage.device.nvml import Nvml
 from partage.device.processes import Processes
 from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import SymptomReader, Symptoms
-from partage.domain import JsonObject
 from partage.errors import StoreError
 from partage.journal_format import JournalLine, parse_line
+from partage.json_value import JsonObject
 from partage.models.store import Store
 from partage.watch.readings import Machine as Reader
 from partage.watch.readings import Names

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from partage.documents.extract import Field
 from partage.documents.page import Page
-from partage.domain import JsonObject, JsonValue
+from partage.json_value import JsonObject, JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

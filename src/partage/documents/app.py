@@ -22,8 +22,8 @@ from partage.documents.settings import DocumentSettings
 from partage.documents.sniff import kind_of
 from partage.documents.upload import receive
 from partage.documents.vision import HubReader, Reader
-from partage.domain import JsonObject
 from partage.errors import EngineTimedOut, InvalidRequest
+from partage.json_value import JsonObject
 from partage.service_problems import answer_errors_in_one_shape, answer_of, problem_of
 
 LONGEST_TIMEOUT_S = 3600.0

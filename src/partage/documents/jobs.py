@@ -17,8 +17,8 @@ from typing import Any, Self
 import msgspec
 
 from partage.documents.sniff import Kind
-from partage.domain import JsonObject
 from partage.errors import NotFound, PartageError, QueueFull
+from partage.json_value import JsonObject
 from partage.service_problems import problem_of
 
 log = logging.getLogger(__name__)

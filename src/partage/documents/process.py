@@ -18,8 +18,8 @@ from partage.documents.schemas import Schema
 from partage.documents.sniff import Kind
 from partage.documents.verify import is_of_this_page, with_model
 from partage.documents.vision import Reader
-from partage.domain import JsonObject
 from partage.errors import PartageError, RequestError
+from partage.json_value import JsonObject
 
 log = logging.getLogger(__name__)
 Progress = Callable[[JsonObject], None]

@@ -14,8 +14,8 @@ from partage.documents.fields import dates, parties, prose, totals
 from partage.documents.fields.found import Found, Sheet
 from partage.documents.fields.kinds import Kind
 from partage.documents.fields.labels import plain
-from partage.domain import JsonObject
 from partage.errors import InvalidRequest
+from partage.json_value import JsonObject
 
 LARGEST_SCHEMA_BYTES = 64 * 1024
 

@@ -13,7 +13,7 @@ from partage.documents.fields.kinds import Kind
 from partage.documents.fields.labels import plain
 from partage.documents.page import Page
 from partage.documents.schemas import Schema
-from partage.domain import JsonObject, JsonValue
+from partage.json_value import JsonObject, JsonValue
 
 SURE = 0.8
 """A rule's value this confident outweighs a model's."""

@@ -10,8 +10,9 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from partage.client.hub_client import HubClient
-from partage.domain import Image, JsonObject, Message
 from partage.errors import EngineError
+from partage.json_value import JsonObject
+from partage.work import Image, Message
 
 TRANSCRIBE = (
     "Write down all text on this page exactly as printed, line by line from top to bottom. Add nothing and leave nothing out. "

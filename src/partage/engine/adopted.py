@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from partage.clock import Clock, SystemClock
-from partage.domain import Output, Work
 from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
 from partage.engine.spec import RemoteSpec
 from partage.errors import EngineStartFailed, PartageError
+from partage.work import Output, Work
 
 log = logging.getLogger(__name__)
 

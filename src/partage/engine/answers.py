@@ -8,9 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from partage.domain import Delta, Done, JsonObject, Output, PromptProgress, TokenLogprob, ToolCall, Usage
 from partage.engine.connection import UNREADABLE, Connection, error_of
 from partage.errors import EngineCrashed, EngineError
+from partage.json_value import JsonObject
+from partage.work import Delta, Done, Output, PromptProgress, TokenLogprob, ToolCall, Usage
 
 
 class Reader(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from partage.domain import DeviceId, Output, Work
+from partage.domain import DeviceId
+from partage.work import Output, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

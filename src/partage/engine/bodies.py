@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from partage.domain import ChatWork, Image, JsonObject, JsonValue, Message, Sampling
+from partage.json_value import JsonObject, JsonValue
+from partage.work import ChatWork, Image, Message, Sampling
 
 _SIGNATURES = (
     (b"\x89PNG", "image/png"),

@@ -15,12 +15,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from partage.clock import FakeClock
-from partage.domain import (
+from partage.domain import DeviceId
+from partage.engine.base import EngineExit, Loaded
+from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineStartFailed
+from partage.work import (
     ChatWork,
     CompletionWork,
     CountWork,
     Delta,
-    DeviceId,
     Done,
     EmbedWork,
     Output,
@@ -29,8 +31,6 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.base import EngineExit, Loaded
-from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineStartFailed
 
 Sleep = Callable[[float], Awaitable[None]]
 

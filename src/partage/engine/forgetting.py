@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from partage.domain import ChatWork, Message, Output
 from partage.errors import ContextTooLong
+from partage.work import ChatWork, Message, Output
 
 SHARE = 8
 """An eighth of what may go at a time: few attempts, and little is lost that would have fitted."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from partage.domain import JsonObject, JsonValue
+from partage.json_value import JsonObject, JsonValue
 
 ANY_OBJECT: JsonObject = {"type": "object"}
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from partage.domain import DeviceId, JsonObject, JsonValue
+from partage.domain import DeviceId
 from partage.engine.spec import HOST, LaunchSpec
+from partage.json_value import JsonObject, JsonValue
 
 KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
 ALL_LAYERS = 999

@@ -17,7 +17,7 @@ import msgspec
 import psutil
 
 from partage.clock import Clock, SystemClock
-from partage.domain import DeviceId, Output, Work
+from partage.domain import DeviceId
 from partage.engine.base import EngineExit, Loaded
 from partage.engine.connection import Connection
 from partage.engine.ending import OUT_OF_MEMORY, in_words, oom_kills
@@ -28,6 +28,7 @@ from partage.engine.spec import HOST, LaunchSpec
 from partage.engine.upstream import Upstream
 from partage.engine.workers import Workers
 from partage.errors import EngineCrashed, EngineError, EngineOutOfMemory, EngineStartFailed
+from partage.work import Output, Work
 
 LONGEST_SOCKET_PATH = 107
 HEALTH_POLL_S = 0.01

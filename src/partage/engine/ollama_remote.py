@@ -10,15 +10,19 @@ from typing import assert_never
 
 import msgspec
 
-from partage.domain import (
+from partage.engine.adopted import Adopted, Held
+from partage.engine.answers import LogprobJson, count_by_answering, logprobs_of, stream_answer
+from partage.engine.bodies import sampling_json
+from partage.engine.connection import decode, error_of
+from partage.errors import EngineCrashed, InvalidRequest, Unsupported
+from partage.json_value import JsonObject, JsonValue
+from partage.work import (
     ChatWork,
     CompletionWork,
     CountWork,
     Delta,
     Done,
     EmbedWork,
-    JsonObject,
-    JsonValue,
     Message,
     Output,
     Sampling,
@@ -27,11 +31,6 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.adopted import Adopted, Held
-from partage.engine.answers import LogprobJson, count_by_answering, logprobs_of, stream_answer
-from partage.engine.bodies import sampling_json
-from partage.engine.connection import decode, error_of
-from partage.errors import EngineCrashed, InvalidRequest, Unsupported
 
 _FOR_EVER = -1
 """keep_alive: the hub decides when it leaves, not Ollama's own five minutes."""

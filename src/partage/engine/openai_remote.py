@@ -9,14 +9,19 @@ from typing import assert_never
 
 import msgspec
 
-from partage.domain import (
+from partage.engine.adopted import Adopted, Held
+from partage.engine.answers import ChatReader, count_by_answering, stream_answer
+from partage.engine.bodies import chat_json, sampling_json
+from partage.engine.connection import decode
+from partage.engine.vectors import decode_embeddings, shorten
+from partage.errors import EngineStartFailed, Unsupported
+from partage.json_value import JsonObject, JsonValue
+from partage.work import (
     ChatWork,
     CompletionWork,
     CountWork,
     Done,
     EmbedWork,
-    JsonObject,
-    JsonValue,
     Message,
     Output,
     OutputFormat,
@@ -25,12 +30,6 @@ from partage.domain import (
     Vectors,
     Work,
 )
-from partage.engine.adopted import Adopted, Held
-from partage.engine.answers import ChatReader, count_by_answering, stream_answer
-from partage.engine.bodies import chat_json, sampling_json
-from partage.engine.connection import decode
-from partage.engine.vectors import decode_embeddings, shorten
-from partage.errors import EngineStartFailed, Unsupported
 
 
 class _ModelName(msgspec.Struct):

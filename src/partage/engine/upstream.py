@@ -9,21 +9,6 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from partage.domain import (
-    ChatWork,
-    CompletionWork,
-    CountWork,
-    Done,
-    EmbedWork,
-    JsonObject,
-    JsonValue,
-    Message,
-    Output,
-    Sampling,
-    Usage,
-    Vectors,
-    Work,
-)
 from partage.engine.answers import ChatReader, CompletionReader, Reader, count_by_answering, stream_answer
 from partage.engine.bodies import chat_json, sampling_json
 from partage.engine.connection import Connection, decode
@@ -31,6 +16,20 @@ from partage.engine.forgetting import forgetting
 from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
 from partage.engine.vectors import decode_embeddings, shorten
 from partage.errors import ContextTooLong
+from partage.json_value import JsonObject, JsonValue
+from partage.work import (
+    ChatWork,
+    CompletionWork,
+    CountWork,
+    Done,
+    EmbedWork,
+    Message,
+    Output,
+    Sampling,
+    Usage,
+    Vectors,
+    Work,
+)
 
 EMBED_CHARACTERS_AT_ONCE = 8192
 """About two seconds of work on two slow cores: an embedding request cannot be cancelled once it is sent."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from partage.domain import ChatWork, CompletionWork, CountWork, EmbedWork, Request, Work
+from partage.domain import Request
 from partage.policy.events import Demand
+from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork, Work
 
 CHARACTERS_PER_TOKEN = 3.5
 """Of English and German in the usual vocabularies; an estimate only orders the queue, the end corrects it."""

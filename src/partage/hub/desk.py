@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
-from partage.domain import Client, JsonObject, Model, Request, RequestId
+from partage.domain import Client, Model, Request, RequestId
 from partage.errors import InvalidRequest, ModelNotFound, NotFound, Unsupported
 from partage.hub.hub import Hub
 from partage.hub.ticket import Ticket
 from partage.hub.views import ResidentState, ResidentView
+from partage.json_value import JsonObject
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 from partage.models.workshop import Workshop

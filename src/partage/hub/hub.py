@@ -14,19 +14,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Protocol, assert_never
 
 from partage.clock import Clock
-from partage.domain import (
-    Capability,
-    ChatWork,
-    Client,
-    CompletionWork,
-    CountWork,
-    Device,
-    DeviceId,
-    EmbedWork,
-    Model,
-    Request,
-    RequestId,
-)
+from partage.domain import Capability, Client, Device, DeviceId, Model, Request, RequestId
 from partage.errors import (
     CannotFit,
     DeadlinePassed,
@@ -73,6 +61,7 @@ from partage.policy.events import (
 )
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from partage.domain import Class, Client, DeviceId, EngineId, JsonObject, RequestId
+from partage.domain import Class, Client, DeviceId, EngineId, RequestId
 from partage.errors import PartageError
+from partage.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,10 @@ from partage.device import mps
 from partage.device.attribution import Holdings
 from partage.device.host import HOST
 from partage.device.tree import host_bytes, tree
-from partage.domain import Class, Client, Device, EngineId, JsonObject, RequestId
+from partage.domain import Class, Client, Device, EngineId, RequestId
 from partage.errors import InvalidRequest, NotFound, PartageError, ShuttingDown
 from partage.hub.lease import Lease, Wish
+from partage.json_value import JsonObject
 from partage.policy.actions import GrantLease
 from partage.policy.events import EngineMeasured, Event, LeaseAsked, LeaseDemand, LeaseEnded
 from partage.policy.views import LeaseView

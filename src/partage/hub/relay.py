@@ -8,10 +8,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal
 
-from partage.domain import Done, Output, PromptProgress, Usage, Vectors
 from partage.errors import EngineCrashed
 from partage.hub.ticket import Grant, Ticket
 from partage.policy.events import Outcome
+from partage.work import Done, Output, PromptProgress, Usage, Vectors
 
 MAX_ATTEMPTS = 3
 """Engines that may die under one request before it is told."""

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from partage.domain import Client, JsonObject, RequestId, Usage
+from partage.domain import Client, RequestId
 from partage.errors import PartageError
 from partage.hub.views import Timing
+from partage.json_value import JsonObject
 from partage.policy.actions import Action, Refuse
 from partage.policy.events import Event, RequestArrived, RequestFinished, RequestProgressed
+from partage.work import Usage
 
 REMEMBERED = 1000
 """Requests per client that the percentiles are taken from."""

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from partage.domain import Client, DeviceId, EngineId, JsonObject, JsonValue, RequestId
+from partage.domain import Client, DeviceId, EngineId, RequestId
 from partage.errors import PartageError
+from partage.json_value import JsonObject, JsonValue
 from partage.policy.actions import (
     Action,
     GrantLease,

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from partage.clock import Clock
-from partage.domain import Output, Request, RequestId, Usage
+from partage.domain import Request, RequestId
 from partage.engine.base import Engine
 from partage.errors import PartageError
 from partage.hub.views import QueuePosition, Timing
 from partage.policy.events import Event, Outcome, RequestFinished, RequestProgressed, RequestRequeued
+from partage.work import Output, Usage
 
 PROGRESS_EVERY_TOKENS = 32
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
-from partage.domain import Anatomy, Capability, JsonValue
+from partage.domain import Anatomy, Capability
 from partage.errors import ModelFileError
+from partage.json_value import JsonValue
 from partage.models.gguf_header import Header, LongArray
 
 _MOST_LAYERS = 4096

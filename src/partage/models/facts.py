@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from partage.domain import Anatomy, JsonValue, Message, Model
+from partage.domain import Anatomy, Model
 from partage.errors import ModelFileError
+from partage.json_value import JsonValue
 from partage.models import anatomy as meaning
 from partage.models.gguf_header import read_header
+from partage.work import Message
 
 _MOST_REMEMBERED = 4096
 

@@ -17,8 +17,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
-from partage.domain import JsonValue, TensorFacts
+from partage.domain import TensorFacts
 from partage.errors import ModelFileError
+from partage.json_value import JsonValue
 
 # Most headers fit the first window; a larger one is read again through the next. Past the last it is not a header.
 _WINDOWS_BYTES = (8 << 20, 32 << 20, 128 << 20)

@@ -22,13 +22,14 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from partage.domain import Message, Model
+from partage.domain import Model
 from partage.errors import InvalidRequest, ModelFileError, ModelNotFound, PartageError, StoreError
 from partage.models import anatomy, catalog, names
 from partage.models.disk import disk_errors
 from partage.models.facts import Extras, FactsCache, FileFacts, model_of
 from partage.models.gguf_header import read_header
 from partage.models.recent import Recent, look
+from partage.work import Message
 
 log = logging.getLogger("partage.models")
 

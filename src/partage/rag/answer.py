@@ -9,7 +9,6 @@ from typing import Protocol, TypeAlias
 
 from partage.client.wire import ModelInfo
 from partage.clock import Clock
-from partage.domain import Message
 from partage.errors import ModelNotFound, PartageError, Unsupported
 from partage.rag import compose
 from partage.rag.compose import Candidate
@@ -17,6 +16,7 @@ from partage.rag.hub import Hub
 from partage.rag.search import Found, Hit, cosine
 from partage.rag.settings import RagSettings
 from partage.rag.store import EVERYWHERE, Only
+from partage.work import Message
 
 MAX_SENTENCES = 32  # that are compared with the question: one batch of embeddings
 TINY_BYTES = 900_000_000  # where the hub does not say how many weights a model has

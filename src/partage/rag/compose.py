@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from partage.domain import Message
 from partage.rag.chunk import sentences
 from partage.rag.search import Hit, shared_words
 from partage.rag.words import roots
+from partage.work import Message
 
 MAX_QUOTES = 3
 NEAR_BEST = 0.8

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from partage.client.wire import ChatPiece, ModelInfo
-from partage.domain import JsonValue, Message
+from partage.json_value import JsonValue
+from partage.work import Message
 
 
 class Hub(Protocol):

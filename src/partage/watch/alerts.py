@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from partage.config import AlertsConfig
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.watch.picture import Picture
 from partage.watch.rules import Rule, Severity, Sign
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from partage.domain import JsonObject
 from partage.errors import ConfigError
+from partage.json_value import JsonObject
 from partage.watch.alerts import Alert
 
 log = logging.getLogger(__name__)

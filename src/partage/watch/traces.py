@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from partage.domain import Client, EngineId, JsonObject, JsonValue, RequestId
+from partage.domain import Client, EngineId, RequestId
 from partage.errors import ConfigError, PartageError
+from partage.json_value import JsonObject, JsonValue
 from partage.policy.actions import Action, Refuse, Serve, StartEngine
 from partage.policy.events import Demand, EngineReady, Event, RequestArrived, RequestFinished, RequestRequeued
 

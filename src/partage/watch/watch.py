@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from partage.clock import Clock, unix_s
 from partage.config import Config
-from partage.domain import Client, Device, EngineId, JsonObject
+from partage.domain import Client, Device, EngineId
+from partage.json_value import JsonObject
 from partage.watch.alerts import Alerts
 from partage.watch.container import Container, identities, identity
 from partage.watch.docker import DockerWatch

@@ -21,7 +21,7 @@ from docker_engine import IMAGE, DockerEngine, mounts, system_mounts
 from partage.deploy.machine import described_machine
 from partage.deploy.stack import DEFAULT_MODELS, choose_profiles, make_stack, write_stack
 from partage.deploy.wanted import resolve
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 from partage.models.store import Store
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from partage.api.fake_hub import CHATTY, FakeHub
-from partage.domain import ChatWork, Message
+from partage.work import ChatWork, Message
 
 OWN = replace(
     CHATTY,

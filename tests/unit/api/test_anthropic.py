@@ -9,19 +9,8 @@ import msgspec
 import pytest
 
 from partage.api.fake_hub import FakeHub, Serve, fake_model
-from partage.domain import (
-    Capability,
-    ChatWork,
-    CountWork,
-    Delta,
-    Done,
-    Image,
-    Message,
-    Output,
-    Request,
-    ToolCall,
-    Usage,
-)
+from partage.domain import Capability, Request
+from partage.work import ChatWork, CountWork, Delta, Done, Image, Message, Output, ToolCall, Usage
 
 USER = {"role": "user", "content": "one two"}
 BODY: dict[str, Any] = {"model": "chatty", "max_tokens": 50, "messages": [USER]}

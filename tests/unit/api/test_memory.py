@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partage.api.memory import recall, remember
-from partage.domain import Message
 from partage.errors import InvalidRequest
+from partage.work import Message
 
 TALK = (Message(role="system", content="be kind"), Message(role="user", content="grüß dich 🙂"))
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from partage.api.fake_hub import FakeHub, Serve, fake_model
-from partage.domain import (
-    Capability,
+from partage.domain import Capability, Request
+from partage.errors import QueueFull
+from partage.work import (
     ChatWork,
     CompletionWork,
     Delta,
@@ -19,12 +20,10 @@ from partage.domain import (
     EmbedWork,
     Message,
     Output,
-    Request,
     TokenLogprob,
     ToolCall,
     Usage,
 )
-from partage.errors import QueueFull
 
 USER = {"role": "user", "content": "one two"}
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -9,10 +9,11 @@ import pytest
 
 from partage.api.fake_hub import CHATTY, FakeHub, fake_model
 from partage.api.ollama_models import parameter_size
-from partage.domain import Capability, Message
+from partage.domain import Capability
 from partage.errors import DigestMismatch
 from partage.models.modelfile import parse
 from partage.models.progress import PullProgress
+from partage.work import Message
 
 
 async def test_the_root_says_what_clients_look_for(http: httpx.AsyncClient):

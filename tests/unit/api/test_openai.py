@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from partage.api.fake_hub import FakeHub, Serve, fake_model
-from partage.domain import (
+from partage.domain import Request
+from partage.errors import ContextTooLong, QuotaExceeded
+from partage.work import (
     ChatWork,
     CompletionWork,
     Delta,
@@ -18,12 +20,10 @@ from partage.domain import (
     EmbedWork,
     Message,
     Output,
-    Request,
     TokenLogprob,
     ToolCall,
     Usage,
 )
-from partage.errors import ContextTooLong, QuotaExceeded
 
 USER = {"role": "user", "content": "one two"}
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -8,8 +8,9 @@ import pytest
 
 from partage.api.fake_hub import CHATTY
 from partage.api.options import OLLAMA_DEFAULTS, OPENAI_DEFAULTS, SAMPLING, options_of, top_logprobs_of
-from partage.domain import JsonValue, Sampling
 from partage.errors import InvalidRequest
+from partage.json_value import JsonValue
+from partage.work import Sampling
 
 PLAIN = replace(CHATTY, parameters={})
 

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from partage.api.fake_hub import FakeHub, Serve
-from partage.domain import ChatWork, Delta, Done, Image, Message, Output, Request, TokenLogprob, ToolCall, Usage
+from partage.domain import Request
 from partage.errors import EngineCrashed
+from partage.work import ChatWork, Delta, Done, Image, Message, Output, TokenLogprob, ToolCall, Usage
 
 ASKED: dict[str, Any] = {"model": "chatty", "input": "one two"}
 PNG = b"\x89PNG\r\n\x1a\n"

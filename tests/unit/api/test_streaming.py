@@ -13,10 +13,11 @@ import pytest
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
-from partage.domain import Delta, Done, Output, PromptProgress, Request, Usage
+from partage.domain import Request
 from partage.errors import EngineCrashed, EngineStartFailed, PartageError, PullError
 from partage.hub.views import QueuePosition
 from partage.models.progress import PullProgress
+from partage.work import Delta, Done, Output, PromptProgress, Usage
 
 CHAT = {"model": "chatty", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 PATHS = ["/api/chat", "/v1/chat/completions", "/v1/messages"]

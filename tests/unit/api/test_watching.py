@@ -10,7 +10,8 @@ import pytest
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
 from partage.api.ports import ApiSettings
-from partage.domain import Client, JsonObject
+from partage.domain import Client
+from partage.json_value import JsonObject
 
 
 class FakeWatch:

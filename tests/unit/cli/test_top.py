@@ -8,8 +8,8 @@ from textual.widgets import DataTable, Static
 
 from partage.cli.top_rows import Picture, device_lines, rows_of
 from partage.cli.top_screen import TopApp
-from partage.domain import JsonObject, JsonValue
 from partage.errors import HubUnreachable
+from partage.json_value import JsonObject, JsonValue
 
 GIB = 1 << 30
 

@@ -11,7 +11,6 @@ import pytest
 
 from partage.client.hub_client import HubClient
 from partage.client.transport import Reply
-from partage.domain import Image, Message, ToolCall
 from partage.errors import (
     CannotFit,
     EngineCrashed,
@@ -26,6 +25,7 @@ from partage.errors import (
     QuotaExceeded,
     TooLarge,
 )
+from partage.work import Image, Message, ToolCall
 
 
 @dataclass

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from partage.client.lease import News, holding
-from partage.domain import JsonObject
 from partage.errors import EngineCrashed, LeaseLost, QueueFull
+from partage.json_value import JsonObject
 
 GRANTED: JsonObject = {"state": "granted", "lease": "x-1", "device": "host", "bytes": 5, "environment": {"A": "b"}}
 

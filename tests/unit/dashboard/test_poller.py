@@ -6,9 +6,9 @@ from partage.client.wire import ModelInfo
 from partage.clock import FakeClock
 from partage.dashboard.picture import Picture
 from partage.dashboard.poller import ABSENT_EVERY_S, MODELS_EVERY_S, Poller
-from partage.domain import JsonObject
 from partage.engine.fake import settle
 from partage.errors import HubUnreachable, NotFound, PartageError
+from partage.json_value import JsonObject
 
 
 class Hub:

@@ -17,8 +17,9 @@ from partage.demo.samples.knowledge import MANUAL, POLICY, QUESTIONS
 from partage.demo.samples.returns import Return, read_returns
 from partage.demo.stack import Stack
 from partage.demo.talk import SCRIPT
-from partage.domain import JsonObject, JsonValue, Message, Usage
 from partage.errors import DocumentUnreadable, EngineCrashed, EngineError, ModelNotFound, ServiceUnreachable
+from partage.json_value import JsonObject, JsonValue
+from partage.work import Message, Usage
 
 KNOWLEDGE = [Path(POLICY), Path(MANUAL)]
 

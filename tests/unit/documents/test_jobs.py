@@ -9,8 +9,8 @@ import pytest
 
 from partage.documents.jobs import Jobs, Order, State
 from partage.documents.sniff import Kind
-from partage.domain import JsonObject
 from partage.errors import DocumentUnreadable, NotFound, QueueFull
+from partage.json_value import JsonObject
 
 
 class Work:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from partage.documents.extract import Field, extract
 from partage.documents.schemas import schema_of
 from partage.documents.verify import is_of_this_page, with_model
-from partage.domain import JsonObject
+from partage.json_value import JsonObject
 
 from .conftest import page
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from partage.domain import Delta, Done, Output, PromptProgress, ToolCall
 from partage.engine.answers import ChatReader, CompletionReader, Reader
 from partage.engine.ollama_remote import OllamaReader
 from partage.errors import ContextTooLong, EngineCrashed, EngineError
+from partage.work import Delta, Done, Output, PromptProgress, ToolCall
 
 
 def read(reader: Reader, *events: bytes) -> list[Output]:

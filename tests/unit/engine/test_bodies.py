@@ -4,8 +4,9 @@ from typing import Any, cast
 
 import pytest
 
-from partage.domain import ChatWork, Image, JsonObject, Message, Sampling, ToolCall
 from partage.engine.bodies import chat_json, media_type, message_json, sampling_json
+from partage.json_value import JsonObject
+from partage.work import ChatWork, Image, Message, Sampling, ToolCall
 
 TOOL: JsonObject = {"type": "function", "function": {"name": "weather"}}
 

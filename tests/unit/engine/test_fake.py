@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
-from partage.domain import ChatWork, Delta, Done, EmbedWork, Message, Output, PromptProgress, Sampling, Vectors, Work
 from partage.engine.base import Engine, Loaded
 from partage.engine.fake import Behaviour, FakeEngine, FakeTime, settle
 from partage.errors import EngineCrashed, EngineOutOfMemory, EngineStartFailed
+from partage.work import ChatWork, Delta, Done, EmbedWork, Message, Output, PromptProgress, Sampling, Vectors, Work
 
 
 def chat(text: str = "good morning", max_tokens: int | None = None) -> ChatWork:

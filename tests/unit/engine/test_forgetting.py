@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from partage.domain import ChatWork, Delta, Message, Output, ToolCall
 from partage.engine.forgetting import forgetting, without_oldest
 from partage.errors import ContextTooLong
+from partage.work import ChatWork, Delta, Message, Output, ToolCall
 
 SYSTEM = Message(role="system", content="be kind")
 

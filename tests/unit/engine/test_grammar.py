@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from partage.domain import JsonObject
 from partage.engine.grammar import ANY_OBJECT, closed, compact_grammar
+from partage.json_value import JsonObject
 
 PLAIN: list[JsonObject] = [
     ANY_OBJECT,

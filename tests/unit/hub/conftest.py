@@ -13,20 +13,14 @@ from partage.clock import FakeClock
 from partage.domain import (
     Anatomy,
     Capability,
-    ChatWork,
     Client,
-    Delta,
     Device,
-    EmbedWork,
     EngineId,
     Footprint,
     LaunchSettings,
-    Message,
     Model,
     Placement,
     Request,
-    Sampling,
-    Work,
 )
 from partage.engine.base import Engine, Loaded
 from partage.engine.fake import Behaviour, FakeEngine, FakeTime
@@ -38,6 +32,7 @@ from partage.hub.ticket import Ticket
 from partage.policy.events import ModelLearned, ModelProfile, TimePassed
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.work import ChatWork, Delta, EmbedWork, Message, Sampling, Work
 
 MIB = 1 << 20
 SLOW = Behaviour(load_s=1.0, prompt_tokens_per_s=1000, tokens_per_s=10)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from partage.domain import Client, Done, Request, Vectors
+from partage.domain import Client, Request
 from partage.engine.fake import settle
 from partage.errors import (
     CannotFit,
@@ -24,6 +24,7 @@ from partage.errors import (
 from partage.hub.clients import KnownClient
 from partage.hub.weighing import Weigher
 from partage.policy.settings import PolicySettings
+from partage.work import Done, Vectors
 
 from .conftest import CHAT, EMBED, MIB, House, chat, text_of
 

@@ -11,10 +11,11 @@ import pytest
 
 from partage.clock import FakeClock
 from partage.device.attribution import Holdings, Owner
-from partage.domain import Class, Client, Device, JsonObject
+from partage.domain import Class, Client, Device
 from partage.errors import CannotFit, InvalidRequest, NotFound, QueueFull, ShuttingDown
 from partage.hub.lease import Lease, Wish
 from partage.hub.leases import LINGER_S, TTL_S, Leases, OverLimit
+from partage.json_value import JsonObject
 from partage.policy.actions import GrantLease, Refuse
 from partage.policy.events import DeviceSeen, EngineMeasured, Event
 from partage.policy.scheduler import Scheduler

@@ -8,11 +8,12 @@ from typing import cast
 
 import pytest
 
-from partage.domain import Class, Client, JsonObject
+from partage.domain import Class, Client
 from partage.engine.fake import Behaviour, FakeEngine
 from partage.errors import InvalidRequest, NotFound
 from partage.hub.desk import Desk
 from partage.hub.lease import Wish
+from partage.json_value import JsonObject
 from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop

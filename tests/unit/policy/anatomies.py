@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from partage.domain import Anatomy, JsonValue, TensorFacts
+from partage.domain import Anatomy, TensorFacts
+from partage.json_value import JsonValue
 
 
 def tensor(name: str, type_: str, *shape: int) -> TensorFacts:

@@ -8,13 +8,14 @@ import pytest
 
 from partage.client.wire import ChatPiece, ModelInfo
 from partage.clock import FakeClock
-from partage.domain import JsonValue, Message
 from partage.errors import EngineCrashed, EngineTimedOut, ModelNotFound, PartageError, Unsupported
+from partage.json_value import JsonValue
 from partage.rag.answer import Answer, Answers, Piece
 from partage.rag.chunk import chunk_pages
 from partage.rag.search import Found, Hit
 from partage.rag.settings import RagSettings
 from partage.rag.store import EVERYWHERE, Only, Passage
+from partage.work import Message
 
 PAGE = "Goods may be sent back within 30 days of delivery. The parcel must carry the RMA number on its outside."
 QUESTION = "Within how many days may goods be sent back?"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from partage.domain import Class, JsonValue
+from partage.domain import Class
 from partage.errors import ConfigError
+from partage.json_value import JsonValue
 from partage.policy.actions import Refuse, Serve, StartEngine
 from partage.policy.events import Demand, EngineReady, RequestArrived, RequestFinished
 from partage.watch import traces as tracing

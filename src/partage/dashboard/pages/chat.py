@@ -16,7 +16,8 @@ from partage.dashboard.pages.forms import file_button, fill, form, select, writi
 from partage.dashboard.pages.frame import Parts, button, page, say, tag, told
 from partage.dashboard.panels import Panel, TalkPanel
 from partage.dashboard.picture import Picture
-from partage.domain import Image, JsonObject, Message
+from partage.json_value import JsonObject
+from partage.work import Image, Message
 
 PICTURE_BYTES = 10 << 20
 REDRAW_S = 0.1
