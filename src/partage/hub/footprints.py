@@ -29,7 +29,7 @@ class _Started:
 
 
 class Footprints:
-    """Satisfies hub.Observer."""
+    """Satisfies ports.Observer."""
 
     def __init__(self, path: Path, digest_of: Callable[[str], str], on_news: Callable[[str], None]) -> None:
         """`digest_of` a model by its name, raising PartageError; `on_news`: more is known of that model."""

@@ -11,24 +11,16 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from partage.clock import Clock
-from partage.domain import Capability, Client, Device, DeviceId, Model, Request, RequestId
-from partage.errors import (
-    CannotFit,
-    DeadlinePassed,
-    EngineStartFailed,
-    ModelNotFound,
-    PartageError,
-    QueueFull,
-    QuotaExceeded,
-    ShuttingDown,
-    Unsupported,
-)
+from partage.domain import Device, Model, Request, RequestId
+from partage.errors import PartageError, ShuttingDown
 from partage.hub.clients import Clients
 from partage.hub.demand import demand_of
 from partage.hub.leases import Leases, OverLimit
+from partage.hub.ports import Journal, Library, Observer, Profiles
+from partage.hub.refusals import must_be_able, refusal_of
 from partage.hub.relay import Answer
 from partage.hub.residents import Checkpoint, MakeEngine, Residents
 from partage.hub.stats import Stats
@@ -54,60 +46,13 @@ from partage.policy.events import (
     DeviceSeen,
     EngineFailed,
     Event,
-    ModelLearned,
     RequestArrived,
     RequestFinished,
     TimePassed,
 )
 from partage.policy.scheduler import Scheduler
-from partage.policy.settings import PolicySettings
-from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork
 
 log = logging.getLogger(__name__)
-
-
-class Library(Protocol):
-    """Where models are looked up; models/store.py, and the adopted servers beside it."""
-
-    def list(self) -> list[Model]: ...
-
-    def get(self, name: str) -> Model:
-        """Raises ModelNotFound."""
-        ...
-
-    def remove(self, name: str) -> None: ...
-
-
-class Profiles(Protocol):
-    """What the policy is told of a model; hub/profiles.py."""
-
-    def learn(self, model: Model, context_tokens: int | None) -> ModelLearned | None:
-        """News about the model: at the first sight of it, and when more context is asked for. None: nothing new."""
-        ...
-
-    def forget(self, model: str) -> None: ...
-
-    def keep_alive_s(self, model: str) -> float | None: ...
-
-    def overhead_measured(self, device: DeviceId, size: int) -> None:
-        """What the driver takes for one process there is known better."""
-        ...
-
-
-class Journal(Protocol):
-    def begin(self, at_s: float, settings: PolicySettings) -> None: ...
-
-    def write(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
-
-
-class Observer(Protocol):
-    """Sees what happens as it happens, inside the loop: quick, and without a say. What it raises ends it, not the hub."""
-
-    def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None: ...
-
-    def refused(self, client: Client, model: str, error: PartageError) -> None:
-        """Also for what never reached the policy: a quota, an unknown model."""
-        ...
 
 
 class Hub:
@@ -205,7 +150,7 @@ class Hub:
 
     def _admit(self, request: Request) -> Ticket:
         model = self.library.get(request.model)
-        _must_be_able(model, request)
+        must_be_able(model, request)
         demand = demand_of(
             request, model=model.name, now_s=self.clock.now_s(), keep_alive_s=self.profiles.keep_alive_s(model.name)
         )
@@ -285,9 +230,9 @@ class Hub:
             case Refuse(request=request):
                 ticket = self._tickets.pop(request, None)
                 if ticket is None:
-                    self.leases.refused(request, _refusal(action, "of a lease"))
+                    self.leases.refused(request, refusal_of(action, "of a lease"))
                 else:
-                    ticket.refuse(_refusal(action, ticket.request.model))
+                    ticket.refuse(refusal_of(action, ticket.request.model))
             case WakeAt(at_s=at_s):
                 self._wake_at(at_s)
             case GrantLease():
@@ -337,40 +282,3 @@ PAUSED_FOR: dict[PauseReason, str] = {
     "share": "a lower class has its guaranteed share",
     "hand": "somebody asked for it",
 }
-NEEDS: dict[type, tuple[Callable[[Model], bool], str]] = {
-    ChatWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
-    CompletionWork: (lambda model: Capability.COMPLETION in model.capabilities, "generate"),
-    CountWork: (lambda model: Capability.COMPLETION in model.capabilities, "chat"),
-    EmbedWork: (lambda model: Capability.EMBEDDING in model.capabilities, "embeddings"),
-}
-
-
-def _must_be_able(model: Model, request: Request) -> None:
-    if request.work is None:
-        return
-    able, what = NEEDS[type(request.work)]
-    if not able(model):
-        raise Unsupported(f'"{model.name}" does not support {what}')
-    chat = request.work.chat if isinstance(request.work, CountWork) else request.work
-    images = isinstance(chat, ChatWork) and any(message.images for message in chat.messages)
-    if images and Capability.VISION not in model.capabilities:
-        raise Unsupported(f'"{model.name}" does not support images; it has no vision projector')
-
-
-def _refusal(action: Refuse, model: str) -> PartageError:
-    retry_after_s = 1.0 if action.retry_after_s is None else action.retry_after_s
-    match action.kind:
-        case "queue_full":
-            return QueueFull(f"server busy: {action.message}", retry_after_s=retry_after_s)
-        case "quota":
-            return QuotaExceeded(action.message, retry_after_s=retry_after_s)
-        case "deadline":
-            return DeadlinePassed(action.message, retry_after_s=retry_after_s)
-        case "cannot_fit":
-            return CannotFit(action.message, needs_bytes=action.needs_bytes, capacity_bytes=action.capacity_bytes)
-        case "start_failed":
-            return EngineStartFailed(action.message)
-        case "unknown_model":
-            return ModelNotFound(model)
-        case _:
-            assert_never(action.kind)

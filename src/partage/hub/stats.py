@@ -62,7 +62,7 @@ class ClientStats:
 
 
 class Stats:
-    """Satisfies hub.Observer, to see answers grow."""
+    """Satisfies ports.Observer, to see answers grow."""
 
     def __init__(self) -> None:
         self.clients: dict[str, ClientStats] = {}

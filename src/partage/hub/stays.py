@@ -61,7 +61,7 @@ class Stay:
 
 
 class Stays:
-    """Satisfies hub.Observer."""
+    """Satisfies ports.Observer."""
 
     def __init__(self) -> None:
         self._now: dict[EngineId, Stay] = {}

@@ -63,7 +63,7 @@ class _Load:
 
 
 class Weights:
-    """Satisfies hub.Observer."""
+    """Satisfies ports.Observer."""
 
     def __init__(
         self,

@@ -28,11 +28,12 @@ from partage.errors import ConfigError
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.desk import Desk
 from partage.hub.footprints import FOOTPRINTS, Footprints
-from partage.hub.hub import Hub, Observer
+from partage.hub.hub import Hub
 from partage.hub.journal import Journal
 from partage.hub.library import Library
 from partage.hub.load_times import LOAD_TIMES, LoadTimes
 from partage.hub.overheads import Overheads
+from partage.hub.ports import Observer
 from partage.hub.profiles import Profiles
 from partage.hub.residents import Checkpoint
 from partage.hub.watch import watch_devices
