@@ -123,6 +123,27 @@ def test_an_engine_that_is_killed_in_mid_answer_is_an_error_for_that_client_only
         assert client.chat(CHAT, HELLO, options={"num_predict": 4}).message.content
 
 
+def test_an_answer_that_is_not_streamed_outlives_its_engine_and_the_journal_replays_exactly(
+    model_home: Path, tmp_path: Path
+):
+    with running_hub(tmp_path / "hub", model_home) as hub, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        options = {"num_predict": 200, "temperature": 0, "stop": []}
+        body = {"model": CHAT, "prompt": "Count:", "raw": True, "stream": False, "options": options}
+        asked = pool.submit(httpx.post, f"{hub.url}/api/generate", json=body, timeout=60)
+        _eventually(lambda: any(one["streamed_tokens"] for one in hub.status()["clients"]), within_s=30)
+        (resident,) = hub.status()["residents"]
+        os.kill(int(str(resident["pid"])), signal.SIGKILL)
+        answer = asked.result()
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["done"]
+        (client,) = [one for one in hub.status()["clients"] if one["requests"]]
+        assert client["output_tokens"] == client["streamed_tokens"] == answer.json()["eval_count"]
+    with (tmp_path / "hub" / "journal" / "hub.jsonl").open("rb") as journal:
+        lines = list(journal)
+    assert any(b"RequestRequeued" in line and b"output_tokens" in line for line in lines)
+    assert not replay(parse_lines(lines), PolicySettings()).differences
+
+
 def test_two_models_that_do_not_fit_together_stay_in_the_budget_and_their_journal_replays_exactly(
     model_home: Path, tmp_path: Path
 ):

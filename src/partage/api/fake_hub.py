@@ -96,7 +96,7 @@ class FakeTicket:
         self._hub = hub
         self._request = request
 
-    async def stream(self) -> AsyncGenerator[Output, None]:
+    async def stream(self, *, whole: bool = False) -> AsyncGenerator[Output, None]:
         outcome = "cancelled"
         try:
             async with aclosing(self._hub.serve(self._request)) as outputs:

@@ -17,8 +17,11 @@ from partage.work import Output
 class Ticket(Protocol):
     """One admitted request."""
 
-    def stream(self) -> AsyncGenerator[Output, None]:
-        """Wait for a turn, be served. Closing it cancels the work, in whatever phase. Raises PartageError."""
+    def stream(self, *, whole: bool = False) -> AsyncGenerator[Output, None]:
+        """Wait for a turn, be served. Closing it cancels the work, in whatever phase. Raises PartageError.
+
+        `whole`: the pieces go nowhere before all are there.
+        """
         ...
 
     @property

@@ -97,7 +97,7 @@ async def whole_answer(exchange: Exchange, ticket: Ticket) -> Answer:
     thoughts: list[str] = []
     tool_calls = ToolCallPieces()
     answer = Answer(timing=Timing())
-    async with while_present(exchange), aclosing(ticket.stream()) as outputs:
+    async with while_present(exchange), aclosing(ticket.stream(whole=True)) as outputs:
         async for output in outputs:
             match output:
                 case Delta():

@@ -169,8 +169,8 @@ class Hub:
         if news is not None:
             self.post(news)
 
-    def _answer(self, ticket: Ticket) -> Answer:
-        return Answer(ticket, self._ended)
+    def _answer(self, ticket: Ticket, *, whole: bool) -> Answer:
+        return Answer(ticket, self._ended, whole=whole)
 
     def _ended(self, ticket: Ticket, outcome: str) -> None:
         self.stats.ended(ticket.request.client, outcome, ticket.timing, ticket.usage)

@@ -1,4 +1,4 @@
-"""Copies one engine's stream to one caller; stamps the first output and the usage; retries what was never begun."""
+"""Copies one engine's stream to one caller; stamps the first output and the usage; retries what no client has seen a piece of."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from partage.work import Done, Output, PromptProgress, Usage, Vectors
 
 MAX_ATTEMPTS = 3
 """Engines that may die under one request before it is told."""
+MAX_BEGUN = 2
+"""Of them, how many may die in the middle of its answer: it may be what kills them."""
 RELEASE_TIMEOUT_S = 10.0
 """An adopted server may drop a connection and live on: then there is nothing to wait for."""
 
@@ -28,10 +30,10 @@ class Answer(AsyncGenerator[Output, None]):
     a client that leaves between admission and the first read would keep its place for ever.
     """
 
-    def __init__(self, ticket: Ticket, ended: Ended) -> None:
+    def __init__(self, ticket: Ticket, ended: Ended, *, whole: bool) -> None:
         self._ticket = ticket
         self._ended = ended
-        self._outputs = _relay(ticket)
+        self._outputs = _relay(ticket, whole=whole)
         self._open = True
 
     async def asend(self, value: None) -> Output:
@@ -75,8 +77,9 @@ class Answer(AsyncGenerator[Output, None]):
             self._ended(self._ticket, outcome)
 
 
-async def _relay(ticket: Ticket) -> AsyncGenerator[Output, Any]:
-    attempts = 0
+async def _relay(ticket: Ticket, *, whole: bool) -> AsyncGenerator[Output, Any]:
+    """With `whole`, pieces are kept until the last is there: until then nothing has reached the client."""
+    crashes = begun_crashes = 0
     while True:
         grant = await ticket.wait_grant()
         work = ticket.request.work
@@ -85,20 +88,28 @@ async def _relay(ticket: Ticket) -> AsyncGenerator[Output, Any]:
             yield Done(finish_reason="load", usage=Usage())
             return
         begun = False
+        kept: list[Output] = []
         try:
             async with aclosing(grant.engine.stream(work)) as outputs:
                 async for output in outputs:
                     if isinstance(output, Done | Vectors):
                         ticket.count_output()
                         ticket.finish("done", output.usage)  # before the yield: a slow reader holds no slot
+                        for piece in kept:
+                            yield piece
                     elif not isinstance(output, PromptProgress):
                         begun = True
                         ticket.count_output()
+                        if whole:
+                            kept.append(output)
+                            continue
                     yield output
                 return
         except EngineCrashed:
-            attempts += 1
-            if begun or attempts == MAX_ATTEMPTS or not await _released(grant):
+            crashes += 1
+            begun_crashes += begun
+            told = begun and not whole
+            if told or crashes == MAX_ATTEMPTS or begun_crashes == MAX_BEGUN or not await _released(grant):
                 raise
             ticket.requeue()
 

@@ -120,7 +120,7 @@ class Stats:
         client, counted = self._growing.get(request, ("", tokens))
         if client in self.clients:
             self.clients[client].streamed_tokens += max(0, tokens - counted)
-            self._growing[request] = (client, tokens)
+            self._growing[request] = (client, max(tokens, counted))  # an answer made anew begins with less
 
     def to_json(self) -> list[JsonObject]:
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from partage.clock import Clock
 from partage.domain import Request, RequestId
@@ -29,6 +30,10 @@ class Grant:
     """Set once the engine has ended and the policy knows."""
 
 
+class MakeAnswer(Protocol):
+    def __call__(self, ticket: Ticket, *, whole: bool) -> AsyncGenerator[Output, None]: ...
+
+
 class Ticket:
     """Made by Hub.admit. Whoever holds it must run its stream to the end, or close it."""
 
@@ -38,7 +43,7 @@ class Ticket:
         clock: Clock,
         post: Callable[[Event], None],
         locate: Callable[[RequestId], QueuePosition | None],
-        answer: Callable[[Ticket], AsyncGenerator[Output, None]],
+        answer: MakeAnswer,
     ) -> None:
         self.request = request
         self.usage: Usage | None = None
@@ -76,18 +81,22 @@ class Ticket:
     def waiting(self) -> bool:
         return not self._grant.done()
 
-    def stream(self) -> AsyncGenerator[Output, None]:
-        """The answer, once. Closing it gives the place back in whatever phase, even before the first read."""
-        return self._answer(self)
+    def stream(self, *, whole: bool = False) -> AsyncGenerator[Output, None]:
+        """The answer, once. Closing it gives the place back in whatever phase, even before the first read.
+
+        `whole`: no piece before the last is there, so that another engine may begin anew where one dies in the middle.
+        """
+        return self._answer(self, whole=whole)
 
     async def wait_grant(self) -> Grant:
         """The slot, when its turn has come. Raises the refusal."""
         return await self._grant
 
     def requeue(self) -> None:
-        """The engine died before a single byte: wait again, at the old place."""
+        """The engine died before the client had a piece: wait again, at the old place. What there was is dropped."""
         self._grant = asyncio.get_running_loop().create_future()
-        self._post(RequestRequeued(request=self.request.id))
+        dropped, self._output_tokens, self._first_output_s = self._output_tokens, 0, None
+        self._post(RequestRequeued(request=self.request.id, output_tokens=dropped))
 
     def count_output(self) -> None:
         """A piece of the answer (about one token) is there."""

@@ -145,9 +145,11 @@ class RequestFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRequeued:
-    """The engine died before this request got a single byte: it waits again, at its old place."""
+    """The engine died before the client got a single piece: the request waits again, at its old place."""
 
     request: RequestId
+    output_tokens: int = 0
+    """Made by that engine, and dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

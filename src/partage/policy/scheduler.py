@@ -104,8 +104,8 @@ class Scheduler:
                 self._finished(event)
             case events.RequestProgressed(request=request, output_tokens=tokens):
                 self._progressed(request, tokens)
-            case events.RequestRequeued(request=request):
-                self._requeued(request)
+            case events.RequestRequeued(request=request, output_tokens=tokens):
+                self._requeued(request, dropped_tokens=tokens)
             case events.TimePassed():
                 self._wake_s = None
             case events.EngineReady():
@@ -252,24 +252,31 @@ class Scheduler:
         if model is None or waiting.demand.load_only:
             return
         prompt = waiting.demand.prompt_tokens if event.prompt_tokens is None else event.prompt_tokens
-        used_s = max(0, prompt - event.cached_tokens) / model.profile.prefill_tokens_per_s
-        used_s += event.output_tokens / model.profile.decode_tokens_per_s
+        self._charge_for(waiting, model, max(0, prompt - event.cached_tokens), event.output_tokens)
+
+    def _charge_for(self, waiting: Waiting, model: ModelState, prompt_tokens: int, output_tokens: int) -> None:
+        used_s = prompt_tokens / model.profile.prefill_tokens_per_s + output_tokens / model.profile.decode_tokens_per_s
         self._charge_to(waiting, used_s * waiting.share)
 
     def _charge_to(self, waiting: Waiting, whole_s: float) -> None:
         self.state.accounts.charge(waiting.account, whole_s - waiting.charged_s, self.state.now_s)
         waiting.charged_s = whole_s
 
-    def _requeued(self, request: str) -> None:
+    def _requeued(self, request: str, *, dropped_tokens: int) -> None:
+        """An engine that died before it said a word has cost its client nothing; what was computed has."""
         state = self.state
         waiting = state.requests.get(request)
         if waiting is None or waiting.queued:
             return
-        self._charge_to(waiting, 0.0)
+        model = state.models.get(waiting.demand.model)
+        if model is None or not dropped_tokens:
+            self._charge_to(waiting, 0.0)
+        else:
+            self._charge_for(waiting, model, waiting.demand.prompt_tokens, dropped_tokens)
+            waiting.charged_s = 0.0  # paid: the next engine begins anew
         resident = serving.leave_slot(state, waiting)
         waiting.engine = None
         waiting.crashes += 1
-        model = state.models.get(waiting.demand.model)
         if model is None or waiting.crashes >= self.settings.start_attempts:
             del state.requests[request]
             kind = "unknown_model" if model is None else "start_failed"

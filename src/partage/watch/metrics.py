@@ -98,7 +98,7 @@ class Metrics:
         )
         self.requeues = Family(
             name="partage_requeues_total",
-            help="Requests that waited again because the engine died before their first token.",
+            help="Requests that waited again because the engine died before their client had a piece of the answer.",
             labels=("model",),
         )
         self.queue_wait = Family(

@@ -159,8 +159,8 @@ def chat(words: str = "hello there", max_tokens: int = 4) -> ChatWork:
     return ChatWork(messages=(Message(role="user", content=words),), sampling=Sampling(max_tokens=max_tokens))
 
 
-async def text_of(ticket: Ticket) -> str:
-    return "".join([output.text async for output in ticket.stream() if isinstance(output, Delta)])
+async def text_of(ticket: Ticket, *, whole: bool = False) -> str:
+    return "".join([output.text async for output in ticket.stream(whole=whole) if isinstance(output, Delta)])
 
 
 @pytest.fixture

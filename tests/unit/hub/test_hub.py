@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from partage.errors import (
 from partage.hub.clients import KnownClient
 from partage.hub.weighing import Weigher
 from partage.policy.settings import PolicySettings
-from partage.work import Done, Vectors
+from partage.work import Delta, Done, Vectors
 
 from .conftest import CHAT, EMBED, MIB, House, chat, text_of
 
@@ -151,6 +152,50 @@ async def test_a_request_whose_engine_dies_before_its_first_token_is_retried_uns
         await house.pass_time(60)
         assert await answer == "Hello from the fake"
         assert house.started() == [CHAT, CHAT]
+
+
+async def test_a_whole_answer_whose_engine_dies_in_the_middle_is_made_anew_unseen(open_house: OpenHouse):
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        house.behaviour = replace(house.behaviour, repeat_answer=True)
+        ticket = house.admit(CHAT, chat(max_tokens=78))
+        answer = tasks.create_task(text_of(ticket, whole=True))
+        await house.time.advance(1.0 + 5.0)  # past the 32 tokens after which progress is told
+        house.engines[0][1].crash()
+        await house.pass_time(60)
+        assert await answer == "Hello from the fake engine." * 13
+        assert house.started() == [CHAT, CHAT]
+        stats = house.hub.stats.clients["someone"]
+        assert ticket.usage is not None
+        assert stats.output_tokens == stats.streamed_tokens == ticket.usage.output_tokens == 78
+        assert (ticket.timing.first_output_s or 0) > 6.0, "the piece that was dropped was not the first"
+        assert house.held() == (0, 0)
+
+
+async def test_a_whole_answer_that_kills_its_engine_twice_is_an_error_and_kills_no_third(open_house: OpenHouse):
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        house.behaviour = replace(house.behaviour, crash_after_tokens=2)
+        answer = tasks.create_task(_outcome(text_of(house.admit(CHAT), whole=True)))
+        await house.pass_time(60)
+        assert isinstance(await answer, EngineCrashed)
+        assert house.started() == [CHAT, CHAT]
+        assert house.held() == (0, 0)
+
+
+async def test_nothing_of_a_whole_answer_is_given_out_before_its_end(open_house: OpenHouse):
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        ticket = house.admit(CHAT)
+        read = Counter[type]()
+
+        async def read_on() -> None:
+            async for output in ticket.stream(whole=True):
+                read[type(output)] += 1
+
+        tasks.create_task(read_on())
+        await house.time.advance(1.35)
+        assert house.engines[0][1].tokens_made == 3
+        assert not read[Delta]
+        await house.time.advance(1)
+        assert (read[Delta], read[Done]) == (4, 1)
 
 
 async def test_a_crash_is_a_clear_error_for_the_one_that_was_being_served_and_a_retry_for_the_queued(

@@ -144,7 +144,8 @@ class Promises(RuleBasedStateMachine):
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
         alive = self.town.ready | self.town.parking | self.town.parked
-        self.town.crash(data.draw(st.sampled_from(sorted(alive))))
+        engine = data.draw(st.sampled_from(sorted(alive)))
+        self.town.crash(engine, dropped_tokens=data.draw(st.sampled_from((0, 7))))
 
     @rule(
         data=st.data(),

@@ -413,6 +413,27 @@ def test_crash_puts_the_served_back_in_their_place_and_starts_again() -> None:
     assert town.served == ["1"]
 
 
+def test_what_a_dead_engine_made_of_an_answer_is_paid_once_and_its_second_making_again() -> None:
+    town = two_that_exclude_each_other(slots=1)
+    town.learn("a", placement(("gpu", 6), slots=1), decode_tokens_per_s=10.0)
+    costs_s: list[float] = []
+    for dropped_tokens in (0, 20):
+        town.ask(f"{dropped_tokens}", "a", f"client {dropped_tokens}", output_tokens=100)
+        town.make_ready(town.starting[0])
+        town.crash(next(iter(town.running)), dropped_tokens=dropped_tokens)
+        costs_s.append(_received_s(town, f"client {dropped_tokens}"))
+        town.pass_time(2.0)
+        town.make_ready(town.starting[0])
+        town.finish(f"{dropped_tokens}", output_tokens=30)
+        costs_s.append(_received_s(town, f"client {dropped_tokens}"))
+        town.go(next(iter(town.running)))
+    assert costs_s == pytest.approx([0.0, 3.0, 2.0, 5.0])
+
+
+def _received_s(town: Town, client: str) -> float:
+    return next(one.served_s for one in town.scheduler.clients_view() if one.name == client)
+
+
 def test_engine_that_crashes_again_and_again_is_given_up() -> None:
     town = two_that_exclude_each_other()
     town.ask("1", "a")

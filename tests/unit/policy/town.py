@@ -142,13 +142,13 @@ class Town:
         for phase in (self.ready, self.stopping, self.parking, self.parked, self.unparking):
             phase.discard(engine)
 
-    def crash(self, engine: str) -> None:
+    def crash(self, engine: str, *, dropped_tokens: int = 0) -> None:
         """As the hub tells it: the engine is gone, then each of its requests waits again."""
         victims = [request for request, where in self.serving.items() if where == engine]
         self.go(engine, crashed=True)
         for request in victims:
             del self.serving[request]
-            self.tell(events.RequestRequeued(request=request))
+            self.tell(events.RequestRequeued(request=request, output_tokens=dropped_tokens))
 
     def pass_time(self, seconds: float) -> None:
         """To that moment, waking the policy whenever it asked for it."""
