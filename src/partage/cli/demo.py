@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvloop
@@ -14,12 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from partage.cli.library import show_steps
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import Config, load_config
-from partage.demo.outcome import DemoResult
-from partage.demo.report import render, to_json
-from partage.demo.run import Endpoints, Step, run
 from partage.models.pull import pull
 from partage.models.store import Store
+from partage.serve.extras import require
 from partage.serve.stack import running_stack
+
+if TYPE_CHECKING:
+    from partage.demo.outcome import DemoResult
+    from partage.demo.run import Step
 
 MODELS = ("smollm2:135m", "all-minilm:22m")
 
@@ -37,6 +39,9 @@ def demo_command(
     Exit code 0 when everything that must hold did.
     """
     with errors():
+        require("the demo", "documents", "rag")
+        from partage.demo.report import render, to_json  # noqa: PLC0415 extras: --help is there without them
+
         result = uvloop.run(_demo(load_config(), keep, quiet=as_json))
         if as_json:
             print_json(to_json(result))
@@ -46,6 +51,8 @@ def demo_command(
 
 
 async def _demo(config: Config, keep: Path | None, *, quiet: bool) -> DemoResult:
+    from partage.demo.run import Endpoints, run  # noqa: PLC0415
+
     task = asyncio.current_task()
     assert task is not None
     # A kill ends us in order too: the task is cancelled, and with it everything that was started.

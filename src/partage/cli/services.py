@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -16,6 +15,7 @@ import uvloop
 
 from partage.cli.terminal import console, errors
 from partage.config import Config, load_config
+from partage.serve.extras import BRINGS, how_to_install, is_installed
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up_command(config: ConfigFile = None, verbose: Verbose = False) -> None:
-    """Start hub, documents, rag and, where it is installed, the dashboard; Ctrl-C stops them."""
+    """Start the hub, and of documents, rag and dashboard what is installed; Ctrl-C stops them."""
     _log(verbose)
     with errors():
         uvloop.run(_up(load_config(config), config))
@@ -97,9 +97,9 @@ def serve_command(
 
 
 async def _up(config: Config, file: Path | None) -> None:
-    from partage.serve.stack import DASHBOARD, SERVICES, running_stack  # noqa: PLC0415
+    from partage.serve.stack import running_stack  # noqa: PLC0415
 
-    services = (*SERVICES, DASHBOARD) if find_spec("nicegui") else SERVICES
+    services = ("hub", *filter(is_installed, BRINGS))
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,6 +107,9 @@ async def _up(config: Config, file: Path | None) -> None:
     async with running_stack(config.home, services=services, config=file) as stack:
         for name, url in stack.urls.items():
             console().print(f"{name:10} {url}")
+        for name in BRINGS:
+            if name not in stack.urls:
+                console().print(f"{name:10} not installed: {how_to_install(name)}", markup=False)
         console().print("Ctrl-C stops them all.")
         await stopped.wait()
 

@@ -9,7 +9,7 @@ import typer
 from partage.cli.terminal import Url, errors
 from partage.client.hub_client import HubClient
 from partage.config import load_config
-from partage.errors import ConfigError
+from partage.serve.extras import require
 from partage.serve.services import hub_url
 
 
@@ -24,11 +24,9 @@ def top_command(url: Url = None) -> None:
 
 
 async def _top(url: str | None) -> None:
-    try:
-        from partage.cli.top_screen import TopApp  # noqa: PLC0415 an extra: the other commands run without it
-    except ImportError:
-        raise ConfigError("partage top needs Textual: pip install 'partage[dashboard]'") from None
-    from partage.cli.top_rows import Picture  # noqa: PLC0415
+    require("partage top", "dashboard")
+    from partage.cli.top_rows import Picture  # noqa: PLC0415 an extra: the other commands run without it
+    from partage.cli.top_screen import TopApp  # noqa: PLC0415
 
     config = load_config()
     admin = config.clients.get("admin")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from partage.config import Config
-from partage.errors import ConfigError
+from partage.serve.extras import require
 from partage.serve.http import bind, is_loopback, serve
 
 
@@ -27,6 +27,7 @@ def key_of(config: Config, name: str) -> str | None:
 
 async def run_documents(config: Config, *, announce: bool = False) -> None:
     """Serve until told to stop. Raises ConfigError."""
+    require("the document service", "documents")
     from partage.documents.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
     from partage.documents.settings import DocumentSettings, Limits  # noqa: PLC0415
 
@@ -47,6 +48,7 @@ async def run_documents(config: Config, *, announce: bool = False) -> None:
 
 async def run_rag(config: Config, *, announce: bool = False) -> None:
     """Serve until told to stop. Raises ConfigError."""
+    require("the RAG service", "rag")
     from partage.rag.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
     from partage.rag.settings import RagSettings  # noqa: PLC0415
 
@@ -68,10 +70,8 @@ async def run_rag(config: Config, *, announce: bool = False) -> None:
 
 async def run_dashboard(config: Config, *, announce: bool = False) -> None:
     """Serve until told to stop. Raises ConfigError."""
-    try:
-        from partage.dashboard.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"the dashboard needs {error.name}: pip install 'partage[dashboard]'") from None
+    require("the dashboard", "dashboard")
+    from partage.dashboard.app import create_app  # noqa: PLC0415 an extra: the hub runs without it
     from partage.dashboard.settings import DashboardSettings  # noqa: PLC0415
 
     listener = bind(config.dashboard.host, config.dashboard.port, "dashboard")

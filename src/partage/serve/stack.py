@@ -20,8 +20,7 @@ from partage.errors import ConfigError
 log = logging.getLogger(__name__)
 
 SERVICES = ("hub", "documents", "rag")
-DASHBOARD = "dashboard"
-"""An extra, for people; the demo does without it."""
+"""Those of the demo, which does without the dashboard."""
 START_TIMEOUT_S = 60.0
 STOP_GRACE_S = 8.0
 RESTART_S = (0.5, 1.0, 2.0, 5.0, 10.0)
