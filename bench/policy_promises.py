@@ -1,4 +1,4 @@
-"""The policy's promises under random faults, for as many steps as one likes (tests/unit/policy/test_promises.py).
+"""The policy's promises under random faults, for as many steps as one likes (tests/support/promises.py).
 
 python bench/policy_promises.py [--steps 100000]
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit" / "policy"))
-from test_promises import Promises
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+from promises import Promises
 
 STEPS_EACH = 100
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from fake_docker import FakeDocker
 
 from partage.clock import SystemClock
 from partage.watch.container import identities
 from partage.watch.docker import DockerWatch
-
-from .fake_docker import FakeDocker
 
 pytestmark = pytest.mark.live
 

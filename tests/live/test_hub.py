@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ import ollama
 import openai
 import psutil
 import pytest
+from eventually import eventually
 from hub_process import MIB, HubProcess, running_hub
 
 from partage.journal_format import parse_lines
@@ -85,7 +86,7 @@ def test_a_client_that_leaves_stops_the_generation(hub: HubProcess):
     body = {"model": CHAT, "prompt": "Count:", "raw": True, "options": {"num_predict": 2000}}
     with httpx.stream("POST", f"{hub.url}/api/generate", json=body, timeout=60) as answer:
         next(answer.iter_lines())
-    _eventually(lambda: all(one["serving"] == 0 for one in hub.status()["residents"]), within_s=5)
+    eventually(lambda: all(one["serving"] == 0 for one in hub.status()["residents"]), within_s=5)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_an_answer_that_is_not_streamed_outlives_its_engine_and_the_journal_repl
         options = {"num_predict": 200, "temperature": 0, "stop": []}
         body = {"model": CHAT, "prompt": "Count:", "raw": True, "stream": False, "options": options}
         asked = pool.submit(httpx.post, f"{hub.url}/api/generate", json=body, timeout=60)
-        _eventually(lambda: any(one["streamed_tokens"] for one in hub.status()["clients"]), within_s=30)
+        eventually(lambda: any(one["streamed_tokens"] for one in hub.status()["clients"]), within_s=30)
         (resident,) = hub.status()["residents"]
         os.kill(int(str(resident["pid"])), signal.SIGKILL)
         answer = asked.result()
@@ -202,7 +203,7 @@ def test_nothing_is_left_running_when_the_hub_ends(model_home: Path, tmp_path: P
         assert children
         hub.process.send_signal(number)
         hub.process.wait(timeout=20)
-        _eventually(lambda: not any(_alive(child) for child in children), within_s=10)
+        eventually(lambda: not any(_alive(child) for child in children), within_s=10)
         if number != signal.SIGKILL:
             assert hub.process.returncode == 0
 
@@ -228,10 +229,3 @@ def _alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _eventually(claim: Callable[[], bool], *, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not claim():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)

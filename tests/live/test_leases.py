@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from eventually import eventually
 from hub_process import MIB, HubProcess, running_hub
 
 from partage.client.hub_client import HubClient
@@ -35,15 +35,6 @@ def hub(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator
 def partage_run(hub: HubProcess, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "partage", "run", "--url", hub.url, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 15) -> float:
-    """Seconds until it held."""
-    begun_s = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun_s < within_s
-        time.sleep(0.02)
-    return time.monotonic() - begun_s
 
 
 def free_bytes(hub: HubProcess) -> int:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from eventually import eventually
 from hub_process import HubProcess, running_hub
 
 pytestmark = pytest.mark.live
@@ -34,13 +34,6 @@ def spare(hub: HubProcess, *engines: int) -> int:
         time.sleep(0.1)
         pids = [child.pid for child in hub.children() if child.pid not in engines]
     return pids[0]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 def test_loads_take_the_worker_that_waits_and_a_dead_one_costs_nothing_but_time(model_home: Path, tmp_path: Path):

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fake_docker import FakeDocker
+from hub_process import HubProcess, running_hub
 from prometheus_client.parser import text_string_to_metric_families
-
-from .fake_docker import FakeDocker
-from .hub_process import HubProcess, running_hub
 
 pytestmark = pytest.mark.live
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import httpx
 import pytest
 from docker_engine import IMAGE, DockerEngine, mounts
+from eventually import eventually
 from hub_process import MIB, HubProcess, running_hub
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
@@ -42,14 +42,6 @@ def start(engine: DockerEngine) -> Generator[Callable[..., None]]:
     for name in names:
         engine.docker("unpause", name, check=False)
         engine.docker("rm", "--force", name, check=False)
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 20) -> float:
-    begun_s = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun_s < within_s
-        time.sleep(0.02)
-    return time.monotonic() - begun_s
 
 
 def state(hub: HubProcess, name: str) -> object:
