@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from partage.api.problems import Headers
+from partage.api.unpacking import unpacked
 from partage.domain import Client, RequestId
 from partage.errors import PartageError, TooLarge, Unsupported
 
@@ -54,8 +56,13 @@ class Exchange:
         return self.scope["path_params"][name]
 
     async def read_body(self) -> bytes:
-        """The body, counted while it comes in. Raises TooLarge, Unsupported, ClientLeft."""
-        self._check_encoding()
+        """The body, counted while it comes in, and unpacked. Raises TooLarge, InvalidRequest, Unsupported, ClientLeft."""
+        body = await self._read()
+        if (encoding := self._encoding) is not None:
+            body = await asyncio.to_thread(unpacked, body, encoding, self._body_limit_bytes)
+        return body
+
+    async def _read(self) -> bytes:
         announced = self.header(b"content-length")
         if announced is not None and announced.isdecimal() and int(announced) > self._body_limit_bytes:
             raise self._too_large()
@@ -73,7 +80,8 @@ class Exchange:
 
     async def body_chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes, without a limit: for what goes to the disk. Raises Unsupported, ClientLeft."""
-        self._check_encoding()
+        if self._encoding is not None:
+            raise Unsupported("content-encoding: send the file as it is; its digest is that of these bytes")
         more = True
         while more:
             message = await self.receive()
@@ -82,9 +90,10 @@ class Exchange:
             more = message.get("more_body", False)
             yield message.get("body", b"")
 
-    def _check_encoding(self) -> None:
-        if self.header(b"content-encoding") not in {None, "identity"}:
-            raise Unsupported("content-encoding: send the body uncompressed")
+    @property
+    def _encoding(self) -> str | None:
+        encoding = self.header(b"content-encoding")
+        return None if encoding in {None, "", "identity"} else encoding
 
     def _too_large(self) -> PartageError:
         return TooLarge(f"the body is larger than the {self._body_limit_bytes / 2**20:.0f} MiB this server takes")

@@ -76,7 +76,7 @@ class OpenAIApi:
             asked.options,
             OPENAI_DEFAULTS,
             fields=option_fields(asked, asked.max_tokens),
-            logprobs=asked.logprobs,
+            logprobs=top_logprobs_of(wanted=asked.logprobs is not None, top=asked.logprobs, field="logprobs"),
             logit_bias=asked.logit_bias,
         )
         work = CompletionWork(

@@ -22,7 +22,7 @@ SAMPLING: Mapping[str, tuple[type[int | float], float, float]] = {
     "num_predict": (int, -2, _INT31),
     "temperature": (float, 0, 100),
     "top_p": (float, 0, 1),
-    "top_k": (int, 0, _INT31),
+    "top_k": (int, -1, _INT31),
     "min_p": (float, 0, 1),
     "typical_p": (float, 0, 1),
     "seed": (int, -_INT63, _INT63),
@@ -31,7 +31,7 @@ SAMPLING: Mapping[str, tuple[type[int | float], float, float]] = {
     "presence_penalty": (float, -100, 100),
     "frequency_penalty": (float, -100, 100),
 }
-"""Name -> type, least, most."""
+"""Name -> type, least, most. Beyond them llama.cpp does as at the end of the range."""
 
 OLLAMA_DEFAULTS: Mapping[str, JsonValue] = {
     "temperature": 0.8,
@@ -67,18 +67,21 @@ def options_of(
 ) -> Options:
     """What was asked for, else what the model brought, else the dialect's default. Raises InvalidRequest.
 
-    `fields` are options that have a field of their own in the request's body (OpenAI's dialect), under Ollama's names.
+    `fields` are options that have a field of their own in the request's body (OpenAI's dialect), under Ollama's names. What
+    is out of range there is refused, as OpenAI does; in `options` it is taken for the end of the range, as in Ollama.
     """
     merged: dict[str, Any] = {**defaults, **model.parameters, **_given(asked), **_given(fields)}
     for name in _given(asked).keys() - SAMPLING.keys() - {"num_ctx", "stop"}:
         _log_ignored(name[:60], hub_decides=name in DECIDED_BY_THE_HUB)
     places = {name: "max_tokens" if name == "num_predict" else name for name in _given(fields)}
     drawn: dict[str, Any] = {
-        name: _in_range(places.get(name, f"options.{name}"), merged[name], *SAMPLING[name])
+        name: _in_range(places[name], merged[name], *SAMPLING[name])
+        if name in places
+        else _clamped(f"options.{name}", merged[name], *SAMPLING[name])
         for name in SAMPLING.keys() & merged.keys()
     }
     max_tokens = drawn.pop("num_predict", None)
-    num_ctx = merged.get("num_ctx")
+    num_ctx = _clamped("options.num_ctx", merged.get("num_ctx", 0), int, 0, _INT31)
     return Options(
         sampling=Sampling(
             max_tokens=None if max_tokens is None or max_tokens < 0 else max_tokens,
@@ -87,7 +90,7 @@ def options_of(
             logit_bias=logit_bias or {},
             **drawn,
         ),
-        context_tokens=None if num_ctx is None else _in_range("options.num_ctx", num_ctx, int, 1, _INT31),
+        context_tokens=num_ctx or None,
     )
 
 
@@ -95,10 +98,10 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (options or {}).items() if value is not None}
 
 
-def top_logprobs_of(*, wanted: bool | None, top: int | None) -> int | None:
+def top_logprobs_of(*, wanted: bool | None, top: int | None, field: str = "top_logprobs") -> int | None:
     """How many alternatives per token; None: no log probabilities at all. Raises InvalidRequest."""
     if top is not None and not 0 <= top <= 20:
-        raise InvalidRequest("top_logprobs must be from 0 to 20", field="top_logprobs")
+        raise InvalidRequest(f"{field} must be from 0 to 20", field=field)
     return (top or 0) if wanted else None
 
 
@@ -106,12 +109,21 @@ Number = TypeVar("Number", int, float)
 
 
 def _in_range(field: str, value: object, kind: type[Number], least: float, most: float) -> Number:
+    number = _number(field, value, kind)
+    if not least <= number <= most:
+        raise InvalidRequest(f"{field} must be from {least:g} to {most:g}, got {_short(value)}", field=field)
+    return number
+
+
+def _clamped(field: str, value: object, kind: type[Number], least: float, most: float) -> Number:
+    return kind(max(least, min(most, _number(field, value, kind))))
+
+
+def _number(field: str, value: object, kind: type[Number]) -> Number:
     # JSON knows no integers: 40.0 is one. And True is an int to Python, but not to anybody else.
     if not isinstance(value, int | float) or isinstance(value, bool) or (kind is int and value != int(value)):
         wanted = "an integer" if kind is int else "a number"
         raise InvalidRequest(f"{field} must be {wanted}, got {_short(value)}", field=field)
-    if not least <= value <= most:
-        raise InvalidRequest(f"{field} must be from {least:g} to {most:g}, got {_short(value)}", field=field)
     return kind(value)
 
 

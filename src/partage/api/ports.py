@@ -102,7 +102,7 @@ class HubPort(Protocol):
 class ApiSettings:
     version: str
     """Ours."""
-    ollama_version: str = "0.13.0"
+    ollama_version: str = "0.14.0"
     """The Ollama release whose API this is; clients read it at /api/version to know what they may use."""
     loopback: bool = True
     """Bound to a loopback address: only local Host headers are let in (DNS rebinding)."""

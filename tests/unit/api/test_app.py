@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -86,9 +87,20 @@ async def test_a_body_in_chunks_is_put_together(http: httpx.AsyncClient):
     assert (await http.post("/api/chat", content=chunks())).json()["message"]["content"] == "x"
 
 
-async def test_a_compressed_body_is_refused_by_name(http: httpx.AsyncClient):
-    response = await http.post("/api/chat", content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
-    assert (response.status_code, response.json()["error"]) == (400, "content-encoding: send the body uncompressed")
+async def test_a_compressed_body_is_unpacked_and_bounded(http: httpx.AsyncClient):
+    async def post(body: bytes, encoding: str = "gzip") -> tuple[int, str]:
+        response = await http.post("/api/chat", content=body, headers={"content-encoding": encoding})
+        return response.status_code, response.text
+
+    body = b'{"model": "chatty", "messages": [{"role": "user", "content": "one two"}], "stream": false}'
+    status, text = await post(gzip.compress(body))
+    assert (status, "one two" in text) == (200, True)
+    status, text = await post(gzip.compress(bytes(20_000)))
+    assert (status, "unpacks to more" in text) == (413, True)
+    status, text = await post(b"\x1f\x8b")
+    assert (status, "content-encoding" in text) == (400, True)
+    status, text = await post(body, "rot13")
+    assert (status, "rot13" in text) == (400, True)
 
 
 @pytest.mark.parametrize(

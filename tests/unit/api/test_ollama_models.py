@@ -23,7 +23,7 @@ async def test_the_root_says_what_clients_look_for(http: httpx.AsyncClient):
 
 
 async def test_the_version_is_the_one_of_the_api_that_is_spoken(http: httpx.AsyncClient):
-    assert (await http.get("/api/version")).json() == {"version": "0.13.0", "partage": "1.2.3"}
+    assert (await http.get("/api/version")).json() == {"version": "0.14.0", "partage": "1.2.3"}
     assert (await http.head("/api/version")).status_code == 200
 
 

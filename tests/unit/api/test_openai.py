@@ -273,6 +273,8 @@ CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
          "messages[0].content[0].image_url: http URLs are not fetched", None),
         (TEXT, {"prompt": [1, 2]}, "prompt: token ids are not supported", None),
         (TEXT, {"prompt": ["a", "b"]}, "prompt: one per request", None),
+        (TEXT, {"prompt": "a", "logprobs": 21}, "logprobs must be from 0 to 20", "logprobs"),
+        (TEXT, {"prompt": "a", "logprobs": -1}, "logprobs must be from 0 to 20", "logprobs"),
         (TEXT, {"prompt": "a", "echo": True}, "echo: the prompt is not repeated", None),
         (TEXT, {"prompt": "a", "best_of": 3}, "best_of: only 1 answer is drawn", None),
         (EMBED, {"input": []}, "input: an empty text has no embedding", "input"),

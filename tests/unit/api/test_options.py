@@ -60,10 +60,26 @@ def test_a_wrong_type_is_named(name: str, value: object):
     assert len(raised.value.message) < 120
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", -1), ("top_p", 1.5), ("num_ctx", 0), ("seed", 10**30)])
-def test_a_value_out_of_range_is_named(name: str, value: float):
-    with pytest.raises(InvalidRequest, match=f"options.{name} must be from"):
-        sampling_of(**{name: value})
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [("temperature", -1, 0), ("top_p", 1.5, 1), ("top_p", -2, 0), ("top_k", -40, -1), ("repeat_last_n", -7, -1)],
+)
+def test_an_option_out_of_range_is_taken_for_the_end_of_it_as_in_ollama(name: str, value: float, taken: float):
+    assert getattr(sampling_of(**{name: value}), name) == taken
+
+
+def test_a_seed_too_large_for_64_bits_is_still_a_seed():
+    assert sampling_of(seed=10**30).seed == 2**63 - 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", -1), ("top_p", 1.5), ("seed", 10**30), ("top_k", -2)])
+def test_a_field_out_of_range_is_named_as_openai_does(name: str, value: float):
+    with pytest.raises(InvalidRequest, match=f"^{name} must be from"):
+        options_of(PLAIN, None, OPENAI_DEFAULTS, fields={name: value})
+
+
+def test_a_field_of_no_alternatives_means_all_of_them():
+    assert options_of(PLAIN, None, OPENAI_DEFAULTS, fields={"top_k": -1}).sampling.top_k == -1
 
 
 def test_the_request_beats_the_model_and_the_model_beats_the_dialect():
@@ -77,8 +93,9 @@ def test_the_dialects_differ_in_their_defaults():
     assert options_of(PLAIN, None, OPENAI_DEFAULTS).sampling.temperature == 1.0
 
 
-def test_num_ctx_is_the_context_asked_for():
+def test_num_ctx_is_the_context_asked_for_and_none_says_nothing():
     assert options_of(PLAIN, {"num_ctx": 4096}, {}).context_tokens == 4096
+    assert [options_of(PLAIN, {"num_ctx": none}, {}).context_tokens for none in (0, -1)] == [None, None]
 
 
 def test_unknown_options_are_ignored_with_one_warning(caplog: pytest.LogCaptureFixture):
