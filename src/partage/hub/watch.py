@@ -32,7 +32,10 @@ async def watch_devices(
 
     async def watch() -> None:
         while True:
-            look(hub, weigher, host().available_bytes, gpus())
+            try:
+                look(hub, weigher, host().available_bytes, gpus())
+            except Exception:  # the edge: /proc cannot even be opened when the descriptors are used up
+                log.exception("this second was not looked at")
             await asyncio.sleep(EVERY_S)
 
     async with asyncio.TaskGroup() as tasks:

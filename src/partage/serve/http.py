@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import json
+import resource
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -18,6 +19,8 @@ from partage.errors import ConfigError
 
 GRACE_S = 3
 """Answers that are under way at the end may take so long."""
+MOST_FILES = 65_536
+"""Every connection is a file descriptor. A login's limit of 1024 is one for programs that use select()."""
 
 
 def bind(host: str, port: int, what: str) -> socket.socket:
@@ -47,6 +50,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def allow_many_connections() -> None:
+    """Use as many file descriptors as may be had without asking anybody."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals to us: uvicorn raises them again when it is done, which would skip our own way out."""
 
@@ -74,6 +85,7 @@ async def serve(
 
     `announce` prints {"ready": URL} on stdout once it listens, for a supervisor. `on_stop` runs at the first signal.
     """
+    allow_many_connections()
     server = _Server(
         uvicorn.Config(
             app,

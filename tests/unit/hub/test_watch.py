@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Protocol
 import pytest
 
 from partage.device.attribution import LOADING, Holdings, Owner, OwnerKind
+from partage.device.host import HostReading
 from partage.domain import Device, Footprint, LaunchSettings, Placement
 from partage.engine.fake import Behaviour
 from partage.hub.overheads import Overheads
-from partage.hub.watch import look
+from partage.hub.watch import look, watch_devices
 from partage.hub.weighing import Weigher
 
 from .conftest import CHAT, MIB, SLOW, House, text_of
@@ -130,3 +132,20 @@ async def test_the_best_placement_is_tried_again_a_while_after_it_was_too_large(
         await again
         (view,) = house.hub.scheduler.residents_view()
         assert view.placement == places[0]
+
+
+async def test_a_second_that_cannot_be_read_does_not_end_the_hub(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("partage.hub.watch.EVERY_S", 0.0)
+    read_again = asyncio.Event()
+    answers = iter([OSError(errno.EMFILE, "Too many open files")])
+
+    def host() -> HostReading:
+        for error in answers:
+            raise error
+        read_again.set()
+        return HostReading(total_bytes=TOTAL, available_bytes=TOTAL, cores=4)
+
+    async with open_house() as house, asyncio.timeout(10), watch_devices(house.hub, Weigher(), host=host):
+        await read_again.wait()
