@@ -72,3 +72,15 @@ async def test_a_docker_that_goes_away_and_comes_back_is_followed_again(socket: 
         await until(lambda: looking.connected and len(looking.containers) == 2)
     said = [record for record in caplog.records if "Docker does not answer" in record.getMessage()]
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("answer", [{"Id": ["no", "text"], "State": 7}, ["a", "list"], {"Config": "no labels"}])
+async def test_what_answers_and_is_not_docker_ends_nothing(socket: Path, answer: object):
+    docker = FakeDocker()
+    web = docker.add("web", "172.17.0.2")
+    whole, docker.containers[web] = docker.containers[web], answer  # type: ignore[assignment]
+    looking = watch(socket)
+    async with docker.serving(socket), looking.running():
+        await until(lambda: sum("/json" in line for line in docker.asked) > 4)
+        docker.containers[web] = whole
+        await until(lambda: looking.connected)

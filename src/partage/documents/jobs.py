@@ -218,7 +218,7 @@ class Jobs:
         for path in sorted(self._records.glob("*.json")):
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=Record)
-            except (msgspec.MsgspecError, OSError):
+            except (ValueError, OSError):  # also UnicodeDecodeError, which is no MsgspecError
                 log.warning("%s is not a job record; left alone", path)
                 continue
             if record.state.final:

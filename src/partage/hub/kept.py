@@ -24,7 +24,7 @@ class Kept(Generic[T]):
             return msgspec.json.decode(self._path.read_bytes(), type=self._kind)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError) as error:  # also UnicodeDecodeError, which is no MsgspecError
             log.warning("what was learned of %s cannot be read and is learned anew: %s", self._what, error)
             return None
 

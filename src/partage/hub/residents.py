@@ -81,7 +81,7 @@ class Residents:
         resident = self.running.get(engine)
         if resident is not None:
             grace_s = 0.0 if resident.parked else self._stop_grace_s
-            self._tasks.create_task(resident.engine.stop(grace_s), name=f"stop {engine}")
+            self._tasks.create_task(_stop(resident, grace_s), name=f"stop {engine}")
 
     def park(self, engine: EngineId) -> None:
         self._tasks.create_task(self._park(engine), name=f"park {engine}")
@@ -112,7 +112,7 @@ class Residents:
             await self._copy(resident, "unpark")
         except ParkFailed as error:
             log.warning("%s could not be brought back, and is ended: %s", engine, error.message)
-            await resident.engine.stop(0.0)  # its end tells the policy that the memory is free
+            await _stop(resident, 0.0)  # its end tells the policy that the memory is free
         else:
             resident.parked = False
             resident.started_s, resident.ready_s = began_s, self._clock.now_s()
@@ -153,8 +153,8 @@ class Residents:
         """One engine, from its start to its end; every road out tells the policy that the memory is free."""
         try:
             engine = self._make_engine(order.engine, model, order.placement)
-        except PartageError as error:
-            self._post(EngineFailed(engine=order.engine, reason=error.message))
+        except (PartageError, OSError) as error:  # OSError: its directory cannot be made
+            self._post(EngineFailed(engine=order.engine, reason=str(error)))
             return
         resident = Resident(model, order.placement, engine, self._clock.now_s())
         self.running[order.engine] = resident
@@ -183,10 +183,17 @@ class Residents:
             log.exception("%s failed in an unforeseen way", order.engine)
             outcome = EngineFailed(engine=order.engine, reason=f"{type(error).__name__}: {error}")
         finally:
-            await engine.stop(self._stop_grace_s)
+            await _stop(resident, self._stop_grace_s)
             del self.running[order.engine]
             self._post(outcome)
             resident.released.set()
+
+
+async def _stop(resident: Resident, grace_s: float) -> None:
+    try:
+        await resident.engine.stop(grace_s)
+    except Exception:  # as above: what it cannot clean up behind itself ends nobody else
+        log.exception("%s did not end in order", resident.model.name)
 
 
 def _held_bytes(placement: Placement, loaded: Loaded) -> tuple[tuple[DeviceId, int], ...]:

@@ -197,8 +197,11 @@ class Weights:
     async def _look(self, post: Callable[[Event], None]) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            for news in self.news():
-                post(news)
+            try:
+                for news in self.news():
+                    post(news)
+            except Exception:  # the edge: a store that cannot be read now may be readable the next time
+                log.exception("what loads cost was not looked at")
 
     async def _read(self, stop: threading.Event) -> None:
         while True:
@@ -206,7 +209,7 @@ class Weights:
             try:
                 if self.worth_reading(model):
                     await asyncio.to_thread(read_ahead, model.path, stop)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
                 log.warning("%s cannot be read ahead: %s", model.name, error)
             finally:
                 self._reading.discard(model.path)

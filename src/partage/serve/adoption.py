@@ -13,7 +13,9 @@ import msgspec
 from partage.config import Config
 from partage.config_sections import RemoteConfig
 from partage.domain import Remote
+from partage.errors import InvalidRequest
 from partage.hub.library import Library
+from partage.models.names import canonical
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class _Adoption:
         self._entries = config.remotes
         self._offered = {name: entry.models or () for name, entry in config.remotes.items()}
         self._silent: set[str] = set()
+        self._left_out: set[tuple[str, str]] = set()
         self.asks = [name for name, entry in config.remotes.items() if entry.models is None]
         self._adopt()
 
@@ -72,13 +75,29 @@ class _Adoption:
     async def _ask(self, name: str) -> None:
         """A server that does not answer keeps what it offered before: it may only be slow."""
         try:
-            self._offered[name] = await offered_by(self._entries[name])
-        except (OSError, aiohttp.ClientError, msgspec.MsgspecError) as error:  # TimeoutError is an OSError
+            offered = await offered_by(self._entries[name])
+        except (
+            OSError,
+            aiohttp.ClientError,
+            ValueError,
+        ) as error:  # TimeoutError is an OSError, MsgspecError a ValueError
             if name not in self._silent:
                 log.warning("remotes.%s does not say what models it has: %s", name, error or type(error).__name__)
             self._silent.add(name)
         else:
             self._silent.discard(name)
+            self._offered[name] = tuple(model for model in offered if self._can_be_asked_for(name, model))
+
+    def _can_be_asked_for(self, server: str, model: str) -> bool:
+        """VLLM calls a model by the path it was given, if it is told nothing else."""
+        try:
+            canonical(model)
+        except InvalidRequest as error:
+            if (server, model) not in self._left_out:
+                log.warning("remotes.%s: a model is left out, give it another name there: %s", server, error.message)
+            self._left_out.add((server, model))
+            return False
+        return True
 
     def _adopt(self) -> None:
         """Of two servers with one model the first in the configuration has it."""

@@ -77,10 +77,11 @@ class DockerWatch:
                     docker = self._docker
                     tasks.create_task(self._follow(docker))
                     tasks.create_task(self._measure(docker))
-            except* (aiodocker.DockerError, aiohttp.ClientError, OSError, ValueError) as group:
+            except* Exception as group:  # noqa: BLE001 - whatever answers on that socket may not be Docker
                 failures = 1 if self.connected else failures + 1
                 if failures == 1:
-                    log.warning("Docker does not answer; asking again: %s", _first(group))
+                    error = _first(group)
+                    log.warning("Docker does not answer; asking again: %s: %s", type(error).__name__, error)
             self.connected = False
             await asyncio.sleep(self._retry_s[min(failures, len(self._retry_s)) - 1])
 

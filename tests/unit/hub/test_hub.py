@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 
 from partage.domain import Client, Request
-from partage.engine.fake import settle
+from partage.engine.fake import FakeEngine, settle
 from partage.errors import (
     CannotFit,
     EngineCrashed,
@@ -24,6 +25,7 @@ from partage.errors import (
 )
 from partage.hub.clients import KnownClient
 from partage.hub.weighing import Weigher
+from partage.policy.events import UnloadAsked
 from partage.policy.settings import PolicySettings
 from partage.work import Delta, Done, Vectors
 
@@ -238,6 +240,36 @@ async def test_an_engine_that_breaks_in_an_unforeseen_way_does_not_take_the_hub_
         again = tasks.create_task(text_of(house.admit(EMBED)))
         await house.pass_time(10)
         await again
+
+
+async def test_an_engine_that_cannot_be_made_or_cleaned_up_behind_does_not_take_the_hub_down(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+):
+    """A disk that was mounted read-only: no directory for the socket, and none can be removed."""
+
+    def read_only(*_: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    async def not_removed(engine: FakeEngine, grace_s: float) -> None:
+        await stop(engine, grace_s)
+        read_only()
+
+    stop = FakeEngine.stop
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        make_engine, house.hub.residents._make_engine = house.hub.residents._make_engine, read_only
+        answer = tasks.create_task(_outcome(text_of(house.admit(CHAT))))
+        await house.pass_time(60)
+        outcome = await answer
+        assert isinstance(outcome, EngineStartFailed)
+        assert "Read-only file system" in outcome.message
+        house.hub.residents._make_engine = make_engine
+        monkeypatch.setattr(FakeEngine, "stop", not_removed)
+        tasks.create_task(text_of(house.admit(EMBED)))
+        await house.pass_time(10)
+        house.hub.post(UnloadAsked(model=EMBED))
+        await house.pass_time(10)
+        assert house.hub.residents.running == {}
+        assert house.hub.scheduler.residents_view() == (), "the policy knows that its memory is free"
 
 
 async def test_a_model_whose_file_went_away_while_its_turn_came_is_an_error_for_those_who_wait(open_house: OpenHouse):

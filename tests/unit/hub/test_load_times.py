@@ -58,9 +58,10 @@ def test_loads_from_where_the_filesystem_cannot_say_teach_nothing(path: Path):
     assert times.expected_s(*MODEL, 1.0) == 1.0
 
 
-def test_unreadable_file_is_learned_anew(path: Path):
+@pytest.mark.parametrize("found", [b"{", b"\0" * 100, b'{"models": {"\xff": 1}}', b'{"models": 7}'])
+def test_unreadable_file_is_learned_anew(path: Path, found: bytes):
     path.parent.mkdir()
-    path.write_text("{")
+    path.write_bytes(found)
     times = LoadTimes(path)
     times.learn(*MODEL, 1.0, 0.25)
     assert LoadTimes(path).expected_s(*MODEL, 1.0) == 0.25

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import errno
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -145,3 +147,21 @@ def test_only_what_is_on_disk_and_leaves_room_is_read_ahead(
 ):
     disk.share, disk.free_bytes = share, free_bytes
     assert weights.worth_reading(CHATTY) == worth
+
+
+async def test_a_store_that_cannot_be_read_for_a_moment_does_not_end_the_hub(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("partage.hub.weights.LOOK_S", 0.0)
+    looked_again = asyncio.Event()
+    broken = iter([OSError(errno.ESTALE, "Stale file handle")])
+
+    def news() -> list[ModelLearned]:
+        for error in broken:
+            raise error
+        looked_again.set()
+        return []
+
+    monkeypatch.setattr(weights, "news", news)
+    async with asyncio.timeout(10), weights.watching(lambda _: None):
+        await looked_again.wait()
