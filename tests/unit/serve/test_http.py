@@ -6,17 +6,29 @@ import pytest
 
 from partage.serve.http import MOST_FILES, allow_many_connections
 
+MILLION, UNLIMITED = 1 << 20, resource.RLIM_INFINITY
 
-@pytest.mark.parametrize(("soft", "hard", "then"), [
-    (1024, 4096, 4096),
-    (1024, 1 << 20, MOST_FILES),
-    (1024, resource.RLIM_INFINITY, MOST_FILES),
-    (1 << 17, 1 << 20, 1 << 17),
-    (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
-])  # fmt: skip
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "then"),
+    [
+        (1024, 4096, 4096),
+        (1024, MILLION, MOST_FILES),
+        (1024, UNLIMITED, MOST_FILES),
+        (MILLION, MILLION, MILLION),
+        (UNLIMITED, UNLIMITED, UNLIMITED),
+    ],
+)
 def test_a_server_takes_the_descriptors_it_may_have(soft: int, hard: int, then: int, monkeypatch: pytest.MonkeyPatch):
     limits = [(soft, hard)]
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
-    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+
+    def get(which: int) -> tuple[int, int]:
+        return limits[-1]
+
+    def set_to(which: int, wanted: tuple[int, int]) -> None:
+        limits.append(wanted)
+
+    monkeypatch.setattr(resource, "getrlimit", get)
+    monkeypatch.setattr(resource, "setrlimit", set_to)
     allow_many_connections()
     assert limits[-1] == (then, hard)
