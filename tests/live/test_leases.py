@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -123,6 +124,24 @@ def test_interrupting_a_run_that_waits_leaves_the_queue(hub: HubProcess):
     eventually(lambda: "second" not in leases(hub))
     first.terminate()
     first.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_signals_end_a_run_at_once_though_its_hub_is_dead_or_hangs(tmp_path: Path, how: signal.Signals):
+    for folder in ("blobs", "models"):
+        (tmp_path / folder).mkdir()
+    with running_hub(tmp_path / "hub", tmp_path, config="devices: [{host: true, memory: 1GiB}]") as hub:
+        run = partage_run(hub, "--memory", "50MiB", "--name", "alone", "--", "sleep", "100")
+        eventually(lambda: bool(leases(hub).get("alone", {}).get("pids")))
+        hub.process.send_signal(how)
+        time.sleep(0.2)
+        run.terminate()
+        begun_s = time.monotonic()
+        run.communicate(timeout=20)
+        took_s = time.monotonic() - begun_s
+        hub.process.send_signal(signal.SIGCONT)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert took_s < 4, "it waited for the hub"
 
 
 def test_a_program_that_takes_more_than_its_lease_is_told_and_counted(hub: HubProcess):

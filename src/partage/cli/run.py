@@ -88,9 +88,7 @@ def run_command(
 async def _run(lease: Lease, command: list[str]) -> int:
     """The command's status, as a shell has it."""
     async with _started(lease, command) as (guard, group):
-        lease.pids = (group,)
-        with contextlib.suppress(Exception):
-            await lease.beat()  # the hub is to know at once whom to weigh
+        lease.used_by(group)
         async with asyncio.TaskGroup() as tasks:
             pausing = tasks.create_task(_pause_and_resume(lease, group))
             status = await guard.wait()

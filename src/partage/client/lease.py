@@ -15,6 +15,8 @@ from partage.errors import EngineCrashed, LeaseLost, NotFound, PartageError
 from partage.json_value import JsonObject
 
 BEAT_EVERY_S = 4.0
+LET_GO_S = 1.0
+"""The hub finds out by itself as well, later: nobody waits long for one that does not answer."""
 
 OpenStream = Callable[[JsonObject], AsyncGenerator[bytes]]
 Beat = Callable[[str, tuple[int, ...]], Awaitable[object]]
@@ -52,13 +54,25 @@ class Lease:
         self._running = asyncio.Event()
         self._running.set()
         self._beat = beat
+        self._to_tell = asyncio.Event()
 
     async def wait_resumed(self) -> None:
         await self._running.wait()
 
+    def used_by(self, *pids: int) -> None:
+        """Name the processes that use it, instead of this one; the hub hears of them at once."""
+        self.pids = pids
+        self._to_tell.set()
+
     async def beat(self) -> None:
-        """Tell the hub that we live, and of which processes we are; done every few seconds by itself."""
+        """Tell the hub that we live, and which processes use it; done every few seconds by itself."""
+        self._to_tell.clear()
         await self._beat(self.id, self.pids)
+
+    async def wait_beat_due(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_EVERY_S):
+                await self._to_tell.wait()
 
     def take(self, news: News) -> None:
         """Raises LeaseLost."""
@@ -90,9 +104,7 @@ async def holding(
                 finally:
                     for task in companions:
                         task.cancel()
-                lease.pids = ()  # this process lives on, but it has let go: nothing need be waited for
-                with contextlib.suppress(PartageError):
-                    await lease.beat()
+                await _let_go(lease)
         except BaseExceptionGroup as group:
             ended = group.subgroup(LeaseLost)
             raise (_first(group) if ended is None else _first(ended)) from None
@@ -131,7 +143,16 @@ async def _keep_alive(lease: Lease) -> None:
             return  # it has ended; the stream says why
         except PartageError:
             pass  # the hub is slow or gone; the stream tells which
-        await asyncio.sleep(BEAT_EVERY_S)
+        await lease.wait_beat_due()
+
+
+async def _let_go(lease: Lease) -> None:
+    """Where this process itself has used it and lives on, the hub need not wait for its end."""
+    if os.getpid() in lease.pids:
+        lease.pids = ()
+        with contextlib.suppress(PartageError, TimeoutError):
+            async with asyncio.timeout(LET_GO_S):
+                await lease.beat()
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from partage.client.lease import News, holding
+from partage.client.lease import BEAT_EVERY_S, News, holding
 from partage.errors import EngineCrashed, LeaseLost, QueueFull
 from partage.json_value import JsonObject
 
@@ -52,6 +52,23 @@ async def test_the_body_runs_once_the_lease_is_granted_and_leaving_it_gives_it_b
     assert not hub.open
     assert hub.news == ["waiting", "granted"]
     assert hub.beats[-1] == ("x-1", ()), "nothing need be waited for"
+
+
+async def test_the_processes_that_use_it_are_told_at_once_and_a_hub_that_does_not_answer_holds_nobody_up():
+    hub, told = Hub(GRANTED), asyncio.Event()
+
+    async def beat(lease: str, pids: tuple[int, ...]) -> None:
+        await hub.beat(lease, pids)
+        if pids == (7,):
+            told.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(BEAT_EVERY_S / 2):
+        async with holding({}, hub.stream, beat, hub.hear) as lease:
+            await asyncio.sleep(0)
+            lease.used_by(7)
+            await told.wait()
+    assert hub.beats[-1] == ("x-1", (7,)), "their end tells"
 
 
 async def test_a_pause_is_an_event_that_can_be_waited_out():
