@@ -65,8 +65,8 @@ def test_threads_never_exceed_the_cores() -> None:
 def test_the_host_reads_prompts_in_small_batches_so_that_leaving_is_noticed() -> None:
     places = placements_for(MODEL, None, [host(16 * GIB), gpu(0, 8 * GIB)], Wish(batch_tokens=256))
     by_place = {one.shares[0][0]: one.settings for one in places if len(one.shares) == 1}
-    assert (by_place["GPU-0"].batch_tokens, by_place["host"].batch_tokens) == (256, 64)
-    assert by_place["host"].micro_batch_tokens == 64
+    assert (by_place["GPU-0"].batch_tokens, by_place["host"].batch_tokens) == (256, 32)
+    assert by_place["host"].micro_batch_tokens == 32
     (embedding, *_) = placements_for(MODEL, None, [host(16 * GIB)], Wish(batch_tokens=512, embedding=True))
     assert embedding.settings.batch_tokens == 512
 
