@@ -199,8 +199,11 @@ class Jobs:
         if record.state.final:
             return
         record.state, record.finished_at = state, self._now().isoformat()
-        self._save(record)
-        (self.uploads / record.order.upload).unlink(missing_ok=True)
+        try:
+            self._save(record)
+            (self.uploads / record.order.upload).unlink(missing_ok=True)
+        except OSError as error:  # whoever waits is told all the same; after a restart it begins again
+            log.warning("job %s is not kept: %s", record.id, error)
         event: JsonObject = {"event": state.value}
         if record.error is not None:
             event["error"] = record.error

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from partage.documents.jobs import Jobs, Order, State
+from partage.documents.jobs import Jobs, Order, Record, State
 from partage.documents.sniff import Kind
+from partage.engine.fake import settle
 from partage.errors import DocumentUnreadable, NotFound, QueueFull
 from partage.json_value import JsonObject
 
@@ -143,3 +145,44 @@ async def test_results_are_kept_up_to_a_number_and_an_age(tmp_path: Path):
         with pytest.raises(NotFound):
             jobs.get(ids[2])
     assert len(list((tmp_path / "jobs").iterdir())) == 1
+
+
+async def test_a_disk_that_is_full_costs_a_job_its_record_and_nobody_else_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def save(jobs: Jobs, record: Record) -> None:
+        if full and record.state.final:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        kept(jobs, record)
+
+    kept, full = Jobs._save, True
+    monkeypatch.setattr(Jobs, "_save", save)
+    work = Work()
+    async with asyncio.timeout(10), Jobs(tmp_path, work, at_once=3) as jobs:
+        done, cancelled = jobs.submit(order(jobs)), jobs.submit(order(jobs, "b.pdf"))
+        await asyncio.sleep(0)
+        await jobs.cancel(cancelled.record.id)
+        work.may_end.set()
+        await done.wait_final()
+        work.error = DocumentUnreadable("the PDF is encrypted")
+        unreadable = jobs.submit(order(jobs, "c.pdf"))
+        await unreadable.wait_final()
+        states = [job.record.state for job in (done, cancelled, unreadable)]
+        assert states == [State.DONE, State.CANCELLED, State.FAILED]
+        full, work.error = False, None
+        after = jobs.submit(order(jobs, "d.pdf"))
+        await after.wait_final()
+        assert after.record.state is State.DONE
+    begun = Work()
+    async with Jobs(tmp_path, begun, at_once=3):
+        await settle()
+        assert sorted(begun.begun) == ["a.pdf", "b.pdf", "c.pdf"], "accepted, and not known to be finished"
+
+
+@pytest.mark.parametrize("found", [b"", b"{", b"\0" * 100, b'{"result": {"name": "\xff"}}'])
+async def test_a_record_that_cannot_be_read_is_left_alone(tmp_path: Path, found: bytes):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "x.json").write_bytes(found)
+    async with Jobs(tmp_path, Work()) as jobs:
+        with pytest.raises(NotFound):
+            jobs.get("x")
