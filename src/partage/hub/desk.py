@@ -12,6 +12,7 @@ from partage.hub.hub import Hub
 from partage.hub.ticket import Ticket
 from partage.hub.views import ResidentState, ResidentView
 from partage.json_value import JsonObject
+from partage.models.alongside import wait_thread
 from partage.models.create import Recipe
 from partage.models.progress import PullProgress
 from partage.models.workshop import Workshop
@@ -83,7 +84,7 @@ class Desk:
     async def delete(self, name: str) -> None:
         """Remove the model from this machine; those who wait for it are told. Raises ModelNotFound."""
         model = self._hub.library.get(name).name
-        self._hub.library.remove(name)
+        await wait_thread(self._hub.library.remove, name)  # the store may be locked for minutes: a model is hashed
         self._hub.profiles.forget(model)
         self._hub.post(ModelForgotten(model))
 

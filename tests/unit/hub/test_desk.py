@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any, Protocol, cast
 
 import pytest
 
+from partage.engine.fake import settle
+from partage.errors import ModelNotFound
 from partage.hub.desk import Desk
 from partage.hub.stats import Stats
 from partage.models.create import Recipe
@@ -106,3 +109,23 @@ async def test_a_served_answer_counts_as_many_streamed_tokens_as_output_tokens(o
             await answer
         stats: Stats = house.hub.stats
         assert stats.clients["someone"].streamed_tokens == stats.clients["someone"].output_tokens > 0
+
+
+async def test_a_delete_that_waits_for_the_store_holds_up_nobody(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process may have the store's lock for as long as it hashes a model."""
+    lock_is_free = threading.Event()
+
+    def remove(library: FakeLibrary, name: str) -> None:
+        assert lock_is_free.wait(5), "the event loop stands still"
+        del library.models[name]
+
+    monkeypatch.setattr(FakeLibrary, "remove", remove)
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        deleting = tasks.create_task(Desk(house.hub, NO_MODELS).delete(CHAT))
+        await settle()
+        lock_is_free.set()
+        await deleting
+        with pytest.raises(ModelNotFound):
+            house.admit(CHAT)
