@@ -5,6 +5,7 @@ Values may be bare, in "quotes", or between triple quotes over several lines; co
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,11 +27,18 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _finite(text: str) -> float:
+    # JSON, in which a manifest is kept, has no others.
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
+
+
 PARAMETERS: Mapping[str, Callable[[str], bool | int | float | str]] = {
     **dict.fromkeys(("num_ctx", "num_predict", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"), int),
     **dict.fromkeys(("seed", "top_k", "repeat_last_n", "mirostat", "draft_num_predict"), int),
-    **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p", "tfs_z", "repeat_penalty"), float),
-    **dict.fromkeys(("presence_penalty", "frequency_penalty", "mirostat_tau", "mirostat_eta"), float),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p", "tfs_z", "repeat_penalty"), _finite),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "mirostat_tau", "mirostat_eta"), _finite),
     **dict.fromkeys(("use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "penalize_newline"), _boolean),
     "stop": str,
 }

@@ -109,7 +109,8 @@ class Store:
         models: list[Model] = []
         for path in self._manifest_paths():
             try:
-                models.append(self._model(path, self._read(path)))
+                with disk_errors(self.home):
+                    models.append(self._model(path, self._read(path)))
             except PartageError as error:
                 log.warning("model left out: %s", error)
         return sorted(models, key=lambda model: model.name)
@@ -117,15 +118,16 @@ class Store:
     def get(self, name: str) -> Model:
         """The model of that name, or of another name for the same catalog entry.
 
-        Raises InvalidRequest (no possible name), ModelNotFound, ModelFileError (it is there, but broken).
+        Raises InvalidRequest (no possible name), ModelNotFound, ModelFileError (it is there, but broken), StoreError.
         """
         known = self._recent.get(name)
         if known is not None:
             return known
         manifests = look(self._candidates(name))
-        path = self._path_of(name)
-        manifest = self._read(path)
-        model = self._model(path, manifest)
+        with disk_errors(self.home):
+            path = self._path_of(name)
+            manifest = self._read(path)
+            model = self._model(path, manifest)
         self._recent.keep(name, model, manifests + look(map(self.blob_path, manifest.digests)))
         return model
 

@@ -56,6 +56,8 @@ def test_what_show_prints_can_be_read_again():
         ("SYSTEM x", "no FROM"),
         ("FROM a\nFROM b\nFROM c", "more than two"),
         ("FROM x\nPARAMETER temperature hot", "line 2: temperature cannot be 'hot'"),
+        ("FROM x\nPARAMETER temperature nan", "line 2: temperature cannot be 'nan'"),
+        ("FROM x\nPARAMETER top_p 1e999", "line 2: top_p cannot be '1e999'"),
         ("FROM x\nPARAMETER heat 1", "line 2: 'heat' is no parameter"),
         ("FROM x\nMESSAGE robot hi", "line 2: MESSAGE needs"),
         ("FROM x\nCOPY a b", "line 2: 'COPY' is none of FROM"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from gguf_files import TINY, gguf_bytes
 
 from partage.errors import InvalidRequest, ModelFileError, ModelNotFound, StoreError
-from partage.models.store import About, Store
+from partage.models.store import About, Manifest, Store
 
 
 @pytest.fixture
@@ -184,3 +185,30 @@ def test_half_written_files_are_no_models(store: Store, tiny_gguf: Path):
     (store.manifests / "_/library/one/.new-x1y2").write_text("{}")
     (store.blobs / ".new-abc").write_bytes(b"GG")
     assert [model.name for model in store.list()] == ["one:latest"]
+
+
+class Vanishing(Store):
+    """Another process removes the model just after its manifest was read."""
+
+    def _read(self, path: Path) -> Manifest:
+        manifest = super()._read(path)
+        path.unlink()
+        return manifest
+
+
+def test_a_model_that_is_removed_while_it_is_looked_at_is_an_error_of_ours(store: Store, tiny_gguf: Path):
+    store.add_file("mine", tiny_gguf)
+    with pytest.raises(StoreError, match="No such file"):
+        Vanishing(store.home).get("mine")
+    store.add_file("mine", tiny_gguf)
+    assert Vanishing(store.home).list() == []
+
+
+def test_a_disk_that_fails_is_an_error_of_ours(store: Store, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(path: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    store.add_file("mine", tiny_gguf)
+    monkeypatch.setattr(Path, "is_file", fails)
+    with pytest.raises(StoreError, match="Input/output error"):
+        Store(store.home).get("mine")
