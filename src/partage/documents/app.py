@@ -24,7 +24,6 @@ from partage.documents.upload import receive
 from partage.documents.vision import HubReader, Reader
 from partage.errors import EngineTimedOut, InvalidRequest
 from partage.json_value import JsonObject
-from partage.models.disk import disk_errors
 from partage.service_problems import answer_errors_in_one_shape, answer_of, problem_of
 
 LONGEST_TIMEOUT_S = 3600.0
@@ -152,10 +151,6 @@ class _Service:
         jobs = self._running
         jobs.check_room()
         path = jobs.uploads / secrets.token_hex(12)
-        with disk_errors(self._settings.data_dir):
-            return await self._submitted(request, jobs, path)
-
-    async def _submitted(self, request: Request, jobs: Jobs, path: Path) -> tuple[Job, float]:
         upload = await receive(request, path, self._settings.limits.upload_bytes)
         try:
             kind = kind_of(upload.head, upload.name, upload.media_type)
@@ -167,7 +162,7 @@ class _Service:
             order = Order(upload=path.name, kind=kind, name=upload.name or "document", schema=schema, model=model)
             return jobs.submit(order), timeout_s
         except BaseException:
-            path.unlink(missing_ok=True)  # noqa: ASYNC240 a local file, once
+            path.unlink(missing_ok=True)
             raise
 
     async def _work(self, order: Order, path: Path, progress: Progress) -> JsonObject:
