@@ -153,6 +153,8 @@ class Done:
     finish_reason: str
     """stop, length, tool_calls."""
     usage: Usage
+    stop: str = ""
+    """Which of Sampling.stop ended it, where the engine says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

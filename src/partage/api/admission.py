@@ -8,7 +8,7 @@ from partage.api.durations import parse_duration_s
 from partage.api.exchange import Exchange
 from partage.domain import Capability, Model, Request
 from partage.errors import InvalidRequest, Unsupported
-from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork, Message, Work
+from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork, Work
 
 
 def request_of(
@@ -45,14 +45,6 @@ def _deadline_s(exchange: Exchange) -> float | None:
     if seconds <= 0:
         raise InvalidRequest(f'X-Partage-Timeout: "{text[:40]}" is no duration; write 30 or "1m30s"')
     return seconds
-
-
-def opened_by(model: Model, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The conversation, led by the system prompt (the client's, else the model's own) and the model's own messages."""
-    theirs = messages[:1] if messages and messages[0].role == "system" else ()
-    system = theirs or (Message(role="system", content=model.system),)
-    said = system if system[0].content else ()  # an empty one from the client turns the model's own off
-    return (*said, *model.messages, *messages[len(theirs) :])
 
 
 def can_chat(model: Model) -> bool:

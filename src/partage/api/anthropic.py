@@ -8,6 +8,7 @@ from partage.api.admission import request_of
 from partage.api.anthropic_answers import AnthropicFrames
 from partage.api.anthropic_wire import (
     MessagesIn,
+    format_of,
     messages_of,
     option_fields,
     pictures_of,
@@ -36,8 +37,8 @@ class AnthropicApi:
 
     async def messages(self, exchange: Exchange) -> None:
         asked = decode(_messages, await exchange.read_body())
-        if asked.max_tokens is None:
-            raise InvalidRequest("max_tokens is required", field="max_tokens")
+        if asked.max_tokens is None or asked.max_tokens < 1:
+            raise InvalidRequest("max_tokens is required, and at least 1", field="max_tokens")
         model = self._hub.model(asked.model)
         if self._settings.fetch_images:
             await fill_in(exchange, pictures_of(asked))
@@ -71,5 +72,6 @@ def _chat_work(asked: MessagesIn, model: Model, sampling: Sampling) -> ChatWork:
         sampling=sampling,
         tools=tools_of(asked.tools),
         tool_choice=tool_choice_of(asked.tool_choice),
-        think=think_of(asked.thinking),
+        format=format_of(asked.output_config),
+        think=think_of(asked, model),
     )

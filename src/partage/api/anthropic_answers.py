@@ -41,6 +41,7 @@ class AnthropicFrames:
     """An answer as events: a message of blocks, each opened, added to, and closed before the next."""
 
     content_type = SSE
+    prompt_tokens = 0
 
     def __init__(self, id_: str, model: str) -> None:
         self._id = f"msg_{id_}"
@@ -63,7 +64,7 @@ class AnthropicFrames:
 
     def done(self, done: Done, timing: Timing) -> bytes:
         events = b"" if self._begun else self._begin()
-        delta = {"stop_reason": _stop_reason(done.finish_reason), "stop_sequence": None}
+        delta = _stopped(done.finish_reason, done.stop)
         return (
             events
             + self._close()
@@ -85,21 +86,22 @@ class AnthropicFrames:
             {"type": "tool_use", "id": call.id, "name": call.function.name, "input": call.function.arguments}
             for call in calls
         )
-        return _encoder.encode(self._message(content, _stop_reason(answer.finish_reason), answer.usage))
+        message = self._message(content, answer.usage) | _stopped(answer.finish_reason, answer.stop)
+        return _encoder.encode(message)
 
     def _begin(self) -> bytes:
         self._begun = True
-        message = self._message([], None, Usage())
+        message = self._message([], Usage(prompt_tokens=self.prompt_tokens))
         return _event("message_start", {"type": "message_start", "message": message})
 
-    def _message(self, content: list[JsonObject], stop_reason: str | None, usage: Usage) -> dict[str, Any]:
+    def _message(self, content: list[JsonObject], usage: Usage) -> dict[str, Any]:
         return {
             "id": self._id,
             "type": "message",
             "role": "assistant",
             "model": self._model,
             "content": content,
-            "stop_reason": stop_reason,
+            "stop_reason": None,
             "stop_sequence": None,
             "usage": _usage(usage),
         }
@@ -128,8 +130,10 @@ def _event(name: str, data: object) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), _encoder.encode(data))
 
 
-def _stop_reason(finish_reason: str) -> str:
-    return STOP_REASONS.get(finish_reason, "end_turn")
+def _stopped(finish_reason: str, stop: str) -> JsonObject:
+    if stop and finish_reason == "stop":
+        return {"stop_reason": "stop_sequence", "stop_sequence": stop}
+    return {"stop_reason": STOP_REASONS.get(finish_reason, "end_turn"), "stop_sequence": None}
 
 
 def _usage(usage: Usage) -> JsonObject:

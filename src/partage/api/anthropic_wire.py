@@ -8,18 +8,23 @@ from typing import Any
 
 import msgspec
 
-from partage.api.admission import opened_by
-from partage.api.images import image_of
-from partage.domain import Model
+from partage.api.conversation import conversation
+from partage.api.images import image_of_base64, url_of_image
+from partage.domain import Capability, Model
 from partage.errors import InvalidRequest, Unsupported
 from partage.json_value import JsonObject, JsonValue
-from partage.work import Image, Message, ToolCall
+from partage.work import Image, Message, OutputFormat, ToolCall
+
+ROLES = ("user", "assistant", "system")
+BILLING = "x-anthropic-billing-header:"
+"""Claude Code begins a system block with it that differs with every request: no prompt would be found in the cache."""
 
 
 class Source(msgspec.Struct):
-    type: str
-    data: bytes = b""
+    type: str = "base64"
+    data: str = ""
     url: str = ""
+    content: str | list[Block] = ""
 
 
 class Block(msgspec.Struct):
@@ -33,7 +38,7 @@ class Block(msgspec.Struct):
     name: str = ""
     input: dict[str, Any] = {}
     tool_use_id: str = ""
-    content: str | list[Block] = ""
+    content: str | list[Block] | None = None
 
 
 class MessageIn(msgspec.Struct):
@@ -56,6 +61,16 @@ class Thinking(msgspec.Struct):
     type: str
 
 
+class Format(msgspec.Struct):
+    type: str
+    schema: dict[str, Any] | None = None
+
+
+class OutputConfig(msgspec.Struct):
+    effort: str | None = None
+    format: Format | None = None
+
+
 class MessagesIn(msgspec.Struct, kw_only=True):
     model: str
     messages: list[MessageIn]
@@ -70,6 +85,7 @@ class MessagesIn(msgspec.Struct, kw_only=True):
     tools: list[ToolIn] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
     keep_alive: float | str | None = None
     """Ours, as in Ollama's dialect; `options` too."""
     options: dict[str, Any] | None = None
@@ -92,81 +108,94 @@ def messages_of(asked: MessagesIn, model: Model) -> tuple[Message, ...]:
         raise InvalidRequest("messages: at least one is needed", field="messages")
     messages: list[Message] = []
     if asked.system is not None:
-        messages.append(Message(role="system", content=_text(asked.system, "system")))
+        messages.append(Message(role="system", content=_system(asked.system)))
     for index, message in enumerate(asked.messages):
         messages += _messages(message, f"messages[{index}]")
-    return opened_by(model, tuple(messages))
+    return conversation(model, tuple(messages))
+
+
+def _system(system: str | list[Block]) -> str:
+    if isinstance(system, str):
+        return system
+    return _content([block for block in system if not block.text.startswith(BILLING)], "system")[0]
 
 
 def _messages(asked: MessageIn, field: str) -> list[Message]:
     """One of theirs can be several of ours: results of tools are messages of their own here."""
-    if asked.role not in {"user", "assistant"}:
-        message = f'{field}.role: "{asked.role[:40]}" is none of user, assistant'
+    if asked.role not in ROLES:
+        message = f'{field}.role: "{asked.role[:40]}" is none of {", ".join(ROLES)}'
         raise InvalidRequest(message, field=f"{field}.role")
     if isinstance(asked.content, str):
         return [Message(role=asked.role, content=asked.content)]
     results: list[Message] = []
-    texts: list[str] = []
+    said: list[Block] = []
     thoughts: list[str] = []
-    images: list[Image] = []
     calls: list[ToolCall] = []
     for index, block in enumerate(asked.content):
-        where = f"{field}.content[{index}]"
         match block.type:
-            case "text":
-                texts.append(block.text)
-            case "image":
-                images.append(_image(block, where))
             case "thinking":
                 thoughts.append(block.thinking)
             case "redacted_thinking":
                 pass
             case "tool_use":
-                calls.append(
-                    ToolCall(id=block.id, name=block.name, arguments=msgspec.json.encode(block.input).decode())
-                )
+                arguments = msgspec.json.encode(block.input).decode()
+                calls.append(ToolCall(id=block.id, name=block.name, arguments=arguments))
             case "tool_result":
-                results.append(
-                    Message(role="tool", content=_text(block.content, where), tool_call_id=block.tool_use_id)
-                )
+                text, images = _content(block.content or "", f"{field}.content[{index}].content")
+                results.append(Message(role="tool", content=text, images=images, tool_call_id=block.tool_use_id))
             case _:
-                raise Unsupported(f'{where}: "{block.type[:40]}" blocks are not supported')
-    if not (texts or thoughts or images or calls):
+                said.append(block)
+    if not (said or thoughts or calls):
         return results
-    said = Message(
-        role=asked.role,
-        content="\n".join(texts),
-        images=tuple(images),
-        thinking="\n".join(thoughts),
-        tool_calls=tuple(calls),
-    )
-    return [*results, said]
+    text, images = _content(said, f"{field}.content")
+    thinking = "\n".join(thoughts)
+    return [
+        *results,
+        Message(role=asked.role, content=text, images=images, thinking=thinking, tool_calls=tuple(calls)),
+    ]
+
+
+def _content(content: str | list[Block], field: str) -> tuple[str, tuple[Image, ...]]:
+    """Texts and pictures, of a message or of what a tool gave. Raises InvalidRequest, Unsupported."""
+    if isinstance(content, str):
+        return content, ()
+    texts: list[str] = []
+    images: list[Image] = []
+    for index, block in enumerate(content):
+        where = f"{field}[{index}]"
+        match block:
+            case Block(type="text"):
+                texts.append(block.text)
+            case Block(type="image"):
+                images.append(_image(block, where))
+            case Block(type="document", source=Source(type="text", data=text)):
+                texts.append(text)
+            case Block(type="document", source=Source(type="content", content=parts)):
+                text, found = _content(parts, f"{where}.source.content")
+                texts.append(text)
+                images += found
+            case _:
+                raise Unsupported(f'{where}: "{block.type[:40]}" blocks of this kind are not supported; send text')
+    return "\n".join(texts), tuple(images)
 
 
 def _image(block: Block, field: str) -> Image:
     if block.source is None or block.source.type != "base64":
         raise Unsupported(f"{field}: send pictures as base64; URLs are fetched where hub.fetch_images allows it")
-    return image_of(block.source.data, f"{field}.source.data")
+    return image_of_base64(block.source.data, f"{field}.source.data")
 
 
 def pictures_of(asked: MessagesIn) -> Iterator[tuple[str, Callable[[Image], None]]]:
     """The URL of each picture, and how to put the picture itself in its place."""
     for message in asked.messages:
         for block in message.content if isinstance(message.content, list) else ():
-            if block.source is not None and block.source.type == "url":
-                yield block.source.url, partial(_put, block.source)
+            for one in (block, *(block.content if isinstance(block.content, list) else ())):
+                if one.type == "image" and one.source is not None and one.source.type == "url":
+                    yield one.source.url, partial(_put, one.source)
 
 
 def _put(source: Source, image: Image) -> None:
-    source.type, source.data = "base64", image.data
-
-
-def _text(content: str | list[Block], field: str) -> str:
-    if isinstance(content, str):
-        return content
-    if any(block.type != "text" for block in content):
-        raise Unsupported(f"{field}: only text is supported here")
-    return "\n".join(block.text for block in content)
+    source.type, source.data = "base64", url_of_image(image).partition(",")[2]
 
 
 def tools_of(asked: list[ToolIn] | None) -> tuple[JsonObject, ...]:
@@ -197,11 +226,25 @@ def tool_choice_of(asked: ToolChoice | None) -> JsonValue:
             raise InvalidRequest(message, field="tool_choice.type")
 
 
-def think_of(asked: Thinking | None) -> bool | None:
-    match asked:
+def think_of(asked: MessagesIn, model: Model) -> bool | str | None:
+    """Claude Code asks every model to think: one that cannot is not asked to. As Ollama has it in this dialect."""
+    if model.capabilities and Capability.THINKING not in model.capabilities:
+        return None
+    match asked.thinking:
         case Thinking(type="enabled"):
             return True
         case Thinking(type="disabled"):
             return False
-        case _:  # "adaptive", or nothing said: as the model likes
+        case _:  # "adaptive", or nothing said: as much as the client says, else as the model likes
+            return (asked.output_config and asked.output_config.effort) or None
+
+
+def format_of(asked: OutputConfig | None) -> OutputFormat:
+    match asked and asked.format:
+        case None:
             return None
+        case Format(type="json_schema", schema=dict() as schema):
+            return schema
+        case _:
+            field = "output_config.format"
+            raise InvalidRequest(f'{field}: expected {{"type": "json_schema", "schema": ...}}', field=field)

@@ -40,8 +40,12 @@ def image_of_url(url: str, field: str) -> Image:
     head, comma, payload = url.partition(",")
     if not comma or not head.endswith(";base64"):
         raise InvalidRequest(f'{field}: expected "data:image/...;base64,..."', field=field)
+    return image_of_base64(payload, field)
+
+
+def image_of_base64(payload: str, field: str) -> Image:
     try:
         data = binascii.a2b_base64(payload, strict_mode=True)
-    except binascii.Error as error:
+    except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"{field}: not valid base64: {error}", field=field) from None
     return image_of(data, field)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import msgspec
 
-from partage.api.admission import can_chat, opened_by, request_of
+from partage.api.admission import can_chat, request_of
+from partage.api.conversation import opened_by
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s, nanoseconds
 from partage.api.exchange import Exchange

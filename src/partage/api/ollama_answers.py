@@ -66,6 +66,7 @@ class OllamaFrames:
     """An answer as lines of JSON: whole tool calls, as Ollama sends them, just before the last line."""
 
     content_type = NDJSON
+    prompt_tokens = 0
 
     def __init__(self, model: str, *, chat: bool) -> None:
         self._model = model

@@ -6,13 +6,11 @@ from typing import Any
 
 import msgspec
 
-from partage.api.admission import opened_by
+from partage.api.conversation import conversation
 from partage.api.images import image_of
 from partage.domain import Model
 from partage.errors import InvalidRequest
 from partage.work import Message, OutputFormat, ToolCall
-
-ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 
 class FunctionIn(msgspec.Struct):
@@ -125,15 +123,14 @@ class DeleteIn(_Named, kw_only=True):
 def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:
     """The conversation; the model's own system prompt leads it where it brings none. Raises InvalidRequest."""
     messages = tuple(_message(message, f"messages[{index}]") for index, message in enumerate(asked))
-    return opened_by(model, messages)
+    return conversation(model, messages)
 
 
 def _message(asked: MessageIn, field: str) -> Message:
-    if asked.role not in ROLES:
-        message = f'{field}.role: "{asked.role[:40]}" is none of system, user, assistant, tool'
-        raise InvalidRequest(message, field=f"{field}.role")
+    if not asked.role:
+        raise InvalidRequest(f"{field}.role is required", field=f"{field}.role")
     return Message(
-        role=asked.role,
+        role=asked.role.lower(),  # any: templates know more than the four, such as Granite's "control"
         content=asked.content or "",
         images=tuple(image_of(data, f"{field}.images[{index}]") for index, data in enumerate(asked.images or ())),
         thinking=asked.thinking or "",

@@ -63,7 +63,7 @@ class OpenAIApi:
             tools=tuple(asked.tools or ()),
             tool_choice=asked.tool_choice,
             format=format_of(asked.response_format),
-            think=_think(asked.reasoning_effort),
+            think=asked.think,
         )
         frames = OpenAIFrames("chat", exchange.id, asked.model, includes_usage=asked.includes_usage)
         await self._generation(exchange, asked, model, work, options, frames)
@@ -108,7 +108,8 @@ class OpenAIApi:
 
     async def embeddings(self, exchange: Exchange) -> None:
         asked = decode(_embeddings, await exchange.read_body())
-        if asked.encoding_format not in {None, "float", "base64"}:
+        encoding = (asked.encoding_format or "float").lower()
+        if encoding not in {"float", "base64"}:
             raise InvalidRequest('encoding_format must be "float" or "base64"', field="encoding_format")
         if asked.dimensions is not None and asked.dimensions < 1:
             raise InvalidRequest("dimensions must be at least 1", field="dimensions")
@@ -122,7 +123,7 @@ class OpenAIApi:
             context_tokens=options.context_tokens,
         )
         answer = await whole_answer(exchange, self._hub.admit(request))
-        await exchange.answer(embeddings(answer, asked.model, as_base64=asked.encoding_format == "base64"))
+        await exchange.answer(embeddings(answer, asked.model, as_base64=encoding == "base64"))
 
     async def models(self, exchange: Exchange) -> None:
         models: list[JsonValue] = [_model(model) for model in self._hub.models()]
@@ -134,8 +135,8 @@ class OpenAIApi:
 
 def _embed_work(asked: EmbeddingsIn, model: Model) -> EmbedWork:
     texts, tokens = inputs_of(asked.input)
-    if not (texts or tokens) or not all(texts) or not all(tokens):
-        raise InvalidRequest("input: an empty text has no embedding", field="input")
+    if not all(tokens):
+        raise InvalidRequest("input: an empty list of tokens has no embedding", field="input")
     known = model.anatomy.vocab_tokens
     if any(not 0 <= one < known for ids in tokens for one in ids) and known:
         raise InvalidRequest(
@@ -151,10 +152,6 @@ def _model(model: Model) -> JsonObject:
     created = int(datetime.fromisoformat(model.modified_at).timestamp()) if model.modified_at else 0
     openai: JsonObject = {"id": model.name, "object": "model", "created": created, "owned_by": "library"}
     return openai | {"type": "model", "display_name": model.name, "created_at": model.modified_at}
-
-
-def _think(effort: str | None) -> bool | str | None:
-    return False if effort == "none" else effort
 
 
 def _prompt(asked: CompletionIn) -> str:

@@ -105,6 +105,7 @@ class OpenAIFrames:
     """An answer as server-sent events, ended by [DONE]."""
 
     content_type = SSE
+    prompt_tokens = 0
 
     def __init__(self, kind: Kind, id_: str, model: str, *, includes_usage: bool = False) -> None:
         self._chat = kind == "chat"

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from partage.api.admission import opened_by
+from partage.api.conversation import conversation
 from partage.api.images import image_of_url, url_of_image
 from partage.domain import Model
 from partage.errors import InvalidRequest, Unsupported
 from partage.work import Image, Message, OutputFormat, ToolCall
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+ROLES = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool", "function": "tool",
+}  # fmt: skip
 """Theirs -> ours."""
 
 
@@ -25,12 +27,13 @@ class ImageUrl(msgspec.Struct):
 class ContentPart(msgspec.Struct):
     type: str
     text: str | None = None
+    refusal: str | None = None
     image_url: ImageUrl | str | None = None
 
 
 class FunctionIn(msgspec.Struct):
     name: str
-    arguments: str = ""
+    arguments: str | dict[str, Any] | None = None
 
 
 class ToolCallIn(msgspec.Struct):
@@ -43,6 +46,8 @@ class MessageIn(msgspec.Struct):
     content: str | list[ContentPart] | None = None
     name: str | None = None
     reasoning: str | None = None
+    reasoning_content: str | None = None
+    """What vLLM and DeepSeek call `reasoning`."""
     tool_calls: list[ToolCallIn] | None = None
     tool_call_id: str | None = None
 
@@ -58,6 +63,16 @@ class JsonSchema(msgspec.Struct):
 class ResponseFormat(msgspec.Struct):
     type: str
     json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | None = None
+    """Of `json_object`, as llama.cpp has it."""
+
+
+class Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class TemplateSettings(msgspec.Struct):
+    enable_thinking: bool | None = None
 
 
 class _Named(msgspec.Struct, kw_only=True):
@@ -97,7 +112,18 @@ class ChatIn(_Generation, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: str | None = None
+    reasoning: Reasoning | None = None
+    """As Ollama has it here, and OpenAI in Responses."""
+    chat_template_kwargs: TemplateSettings | None = None
+    """As vLLM and llama.cpp have it."""
     functions: list[dict[str, Any]] | None = None
+
+    @property
+    def think(self) -> bool | str | None:
+        effort = self.reasoning_effort or (self.reasoning and self.reasoning.effort)
+        if effort:
+            return False if effort == "none" else effort
+        return self.chat_template_kwargs and self.chat_template_kwargs.enable_thinking
 
 
 class CompletionIn(_Generation, kw_only=True):
@@ -136,7 +162,7 @@ def messages_of(asked: list[MessageIn], model: Model) -> tuple[Message, ...]:
     if not asked:
         raise InvalidRequest("messages: at least one is needed", field="messages")
     messages = tuple(_message(message, f"messages[{index}]") for index, message in enumerate(asked))
-    return opened_by(model, messages)
+    return conversation(model, messages)
 
 
 def _message(asked: MessageIn, field: str) -> Message:
@@ -150,13 +176,18 @@ def _message(asked: MessageIn, field: str) -> Message:
         role=role,
         content=text,
         images=images,
-        thinking=asked.reasoning or "",
+        thinking=asked.reasoning or asked.reasoning_content or "",
         tool_calls=tuple(
-            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments) for call in calls
+            ToolCall(id=call.id, name=call.function.name, arguments=_json_text(call.function.arguments))
+            for call in calls
         ),
         tool_call_id=asked.tool_call_id or "",
         tool_name=(asked.name or "") if role == "tool" else "",
     )
+
+
+def _json_text(arguments: str | dict[str, Any] | None) -> str:
+    return msgspec.json.encode(arguments).decode() if isinstance(arguments, dict) else arguments or "{}"
 
 
 def _content(content: str | list[ContentPart] | None, field: str) -> tuple[str, tuple[Image, ...]]:
@@ -169,6 +200,8 @@ def _content(content: str | list[ContentPart] | None, field: str) -> tuple[str, 
         match part.type:
             case "text" if part.text is not None:
                 texts.append(part.text)
+            case "refusal":
+                texts.append(part.refusal or "")
             case "image_url" if part.image_url is not None:
                 url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
                 images.append(image_of_url(url, f"{where}.image_url"))
@@ -196,7 +229,7 @@ def format_of(asked: ResponseFormat | None) -> OutputFormat:
     if asked is None or asked.type == "text":
         return None
     if asked.type == "json_object":
-        return "json"
+        return asked.schema or "json"
     if asked.type != "json_schema":
         message = f'response_format.type: "{asked.type[:40]}" is none of text, json_object, json_schema'
         raise InvalidRequest(message, field="response_format.type")
@@ -210,6 +243,8 @@ def inputs_of(asked: str | list[str | int | list[int]]) -> tuple[tuple[str, ...]
     """(texts, token ids) to embed; one of them is empty. Raises InvalidRequest."""
     if isinstance(asked, str):
         return (asked,), ()
+    if not asked:
+        raise InvalidRequest("input: at least one text is needed", field="input")
     texts = tuple(one for one in asked if isinstance(one, str))
     ids = tuple(one for one in asked if isinstance(one, int))
     lists = tuple(tuple(one) for one in asked if isinstance(one, list))

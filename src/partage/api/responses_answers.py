@@ -63,6 +63,7 @@ class ResponsesFrames:
     """An answer as events; each item is opened, added to, and closed before the next."""
 
     content_type = SSE
+    prompt_tokens = 0
 
     def __init__(self, id_: str, asked: ResponsesIn, *, temperature: float | None, top_p: float | None) -> None:
         self._id = id_

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from partage.api.conversation import conversation
 from partage.api.images import image_of_url, url_of_image
 from partage.api.openai_wire import ROLES
 from partage.domain import Model
@@ -37,7 +37,7 @@ class Item(msgspec.Struct):
     call_id: str = ""
     name: str = ""
     arguments: str = ""
-    output: str | list[Part] = ""
+    output: str | list[Part] | None = None
 
 
 class Tool(msgspec.Struct):
@@ -105,26 +105,10 @@ def messages_of(asked: ResponsesIn, model: Model) -> tuple[Message, ...]:
     items = [Item(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
     if not items:
         raise InvalidRequest("input: at least one item is needed", field="input")
-    messages: list[Message] = []
-    for index, item in enumerate(items):
-        message = _message(item, f"input[{index}]")
-        if messages and _continues(messages[-1], message):
-            messages[-1] = _joined(messages[-1], message)
-        else:
-            messages.append(message)
-    system = asked.instructions or ("" if messages[0].role == "system" else model.system)
-    return (Message(role="system", content=system), *messages) if system else tuple(messages)
-
-
-def _continues(last: Message, message: Message) -> bool:
-    """Thoughts, words and calls of one turn are items of their own here."""
-    return last.role == message.role == "assistant" and not last.content and not (last.tool_calls and message.thinking)
-
-
-def _joined(last: Message, message: Message) -> Message:
-    return replace(
-        message, thinking=last.thinking + message.thinking, tool_calls=(*last.tool_calls, *message.tool_calls)
-    )
+    led = (Message(role="system", content=asked.instructions),) if asked.instructions else ()
+    said = (_message(item, f"input[{index}]") for index, item in enumerate(items))
+    # Thoughts, words and calls of one turn are items of their own here.
+    return conversation(model, (*led, *said))
 
 
 def _message(item: Item, field: str) -> Message:
@@ -138,7 +122,7 @@ def _message(item: Item, field: str) -> Message:
             call = ToolCall(id=item.call_id, name=item.name, arguments=item.arguments)
             return Message(role="assistant", tool_calls=(call,))
         case "function_call_output":
-            text, images = _content(item.output, f"{field}.output")
+            text, images = _content(item.output or "", f"{field}.output")
             return Message(role="tool", content=text, images=images, tool_call_id=item.call_id)
         case _:
             raise Unsupported(f'{field}: "{item.type[:40]}" items are not supported')

@@ -22,6 +22,8 @@ class Frames(Protocol):
     """How one dialect writes a streamed answer. One object per answer; it may remember what it has written."""
 
     content_type: bytes
+    prompt_tokens: int
+    """Of the prompt, known before its answer begins where the engine says so."""
 
     def delta(self, delta: Delta) -> bytes:
         """Empty: nothing to write yet."""
@@ -69,7 +71,10 @@ async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, sile
                     chunk = frames.delta(output)
                 case Done():
                     chunk = frames.done(output, ticket.timing)
-                case PromptProgress() | Vectors():
+                case PromptProgress():
+                    frames.prompt_tokens = output.total_tokens
+                    continue
+                case Vectors():
                     continue
                 case _:
                     assert_never(output)
@@ -89,6 +94,7 @@ class Answer:
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     vectors: tuple[tuple[float, ...], ...] = ()
     finish_reason: str = "stop"
+    stop: str = ""
     usage: Usage = field(default_factory=Usage)
 
 
@@ -106,7 +112,7 @@ async def whole_answer(exchange: Exchange, ticket: Ticket) -> Answer:
                     tool_calls.add(output)
                     answer.logprobs.extend(output.logprobs)
                 case Done():
-                    answer.finish_reason, answer.usage = output.finish_reason, output.usage
+                    answer.finish_reason, answer.usage, answer.stop = output.finish_reason, output.usage, output.stop
                 case Vectors():
                     answer.vectors, answer.usage = output.vectors, output.usage
                 case PromptProgress():

@@ -61,6 +61,8 @@ class _Choice(msgspec.Struct):
     text: str | None = None
     """Of /v1/completions."""
     finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    """Of vLLM: the text, or the token, that ended it."""
     logprobs: _Logprobs | None = None
 
 
@@ -98,11 +100,17 @@ class Progress(msgspec.Struct):
     processed: int = 0
 
 
-class _Chunk(msgspec.Struct):
+class _Verbose(msgspec.Struct):
+    stopping_word: str = ""
+
+
+class _Chunk(msgspec.Struct, rename={"verbose": "__verbose"}):
     choices: list[_Choice] = []
     usage: UsageJson | None = None
     timings: Timings | None = None
     prompt_progress: Progress | None = None
+    verbose: _Verbose | None = None
+    """Of llama.cpp, in the last chunk."""
     error: object = None
 
 
@@ -126,6 +134,7 @@ class ChatReader:
 
     def __init__(self) -> None:
         self.finish_reason = ""
+        self.stop = ""
         self.usage: UsageJson | None = None
         self.timings: Timings | None = None
 
@@ -144,6 +153,10 @@ class ChatReader:
                 )
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
+                if chunk.verbose is not None:
+                    self.stop = chunk.verbose.stopping_word
+                elif isinstance(choice.stop_reason, str):
+                    self.stop = choice.stop_reason
         if chunk.prompt_progress is not None:
             yield PromptProgress(chunk.prompt_progress.processed, chunk.prompt_progress.total)
         if chunk.timings is not None:
@@ -167,7 +180,7 @@ class ChatReader:
             )
         else:
             usage = Usage()
-        return Done(finish_reason=self.finish_reason, usage=usage)
+        return Done(finish_reason=self.finish_reason, usage=usage, stop=self.stop)
 
 
 def _tool_calls_of(pieces: Iterable[_ToolCall]) -> tuple[tuple[int, ToolCall], ...]:
@@ -186,6 +199,7 @@ class CompletionChunk(msgspec.Struct):
     content: str = ""
     stop: bool = False
     stop_type: str = ""
+    stopping_word: str = ""
     timings: Timings | None = None
     prompt_progress: Progress | None = None
     completion_probabilities: list[LogprobJson] = []
@@ -215,8 +229,10 @@ class CompletionReader:
     def done(self) -> Done:
         if self._last is None:
             raise EngineCrashed("the model server ended its answer in the middle")
-        usage = self._last.timings.usage() if self._last.timings else Usage()
-        return Done(finish_reason="length" if self._last.stop_type == "limit" else "stop", usage=usage)
+        last = self._last
+        usage = last.timings.usage() if last.timings else Usage()
+        reason = "length" if last.stop_type == "limit" else "stop"
+        return Done(finish_reason=reason, usage=usage, stop=last.stopping_word)
 
 
 async def count_by_answering(outputs: AsyncGenerator[Output, None]) -> AsyncGenerator[Output, None]:

@@ -99,6 +99,8 @@ class Upstream:
     def _chat_json(self, work: ChatWork) -> JsonObject:
         body = chat_json(work)
         body["return_progress"] = True  # also what makes it notice, while it reads the prompt, that nobody listens
+        if work.sampling.stop:
+            body["verbose"] = True  # the last chunk then says which of them it was
         match work.think:
             case None:
                 pass

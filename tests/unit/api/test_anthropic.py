@@ -10,7 +10,7 @@ import pytest
 
 from partage.api.fake_hub import FakeHub, Serve, fake_model
 from partage.domain import Capability, Request
-from partage.work import ChatWork, CountWork, Delta, Done, Image, Message, Output, ToolCall, Usage
+from partage.work import ChatWork, CountWork, Delta, Done, Image, Message, Output, PromptProgress, ToolCall, Usage
 
 USER = {"role": "user", "content": "one two"}
 BODY: dict[str, Any] = {"model": "chatty", "max_tokens": 50, "messages": [USER]}
@@ -136,7 +136,7 @@ async def test_everything_asked_for_reaches_the_hub(http: httpx.AsyncClient, hub
         Message(role="system", content="be brief"),
         Message(role="user", content="what?", images=(Image(data=PNG, media_type="image/png"),)),
         Message(role="assistant", thinking="hm", tool_calls=(ToolCall(id="c1", name="f", arguments='{"a":1}'),)),
-        Message(role="tool", content="42", tool_call_id="c1"),
+        Message(role="tool", content="42", tool_call_id="c1", tool_name="f"),
         Message(role="user", content="and?"),
     )
     function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
@@ -146,13 +146,87 @@ async def test_everything_asked_for_reaches_the_hub(http: httpx.AsyncClient, hub
     assert (drawn.max_tokens, drawn.stop, drawn.temperature) == (50, ("END",), 0.5)
 
 
+async def test_the_stop_sequence_that_ended_it_is_named(http: httpx.AsyncClient, hub: FakeHub):
+    hub.serve = scripted(Delta(text="one"), Done(finish_reason="stop", usage=Usage(), stop="END"))
+    named = {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+    whole = (await http.post("/v1/messages", json={**BODY, "stop_sequences": ["END"]})).json()
+    assert {name: whole[name] for name in named} == named
+    events = events_of(await http.post("/v1/messages", json={**BODY, "stop_sequences": ["END"], "stream": True}))
+    assert events[-2]["delta"] == named
+
+
+async def test_a_message_starts_with_the_tokens_of_its_prompt(http: httpx.AsyncClient, hub: FakeHub):
+    hub.serve = scripted(PromptProgress(3, 7), Delta(text="one"), Done(finish_reason="stop", usage=Usage()))
+    events = events_of(await http.post("/v1/messages", json={**BODY, "stream": True}))
+    assert events[0]["message"]["usage"]["input_tokens"] == 7
+
+
+async def chat_of(http: httpx.AsyncClient, hub: FakeHub, **asked: object) -> ChatWork:
+    response = await http.post("/v1/messages", json={**BODY, **asked})
+    assert response.status_code == 200, response.text
+    work = hub.requests[-1].work
+    assert isinstance(work, ChatWork)
+    return work
+
+
+async def test_what_a_tool_gave_may_be_pictures_texts_or_nothing(http: httpx.AsyncClient, hub: FakeHub):
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG).decode()}
+    picture = [{"type": "text", "text": "see"}, {"type": "image", "source": source}]
+    for content, expected in (
+        (
+            picture,
+            Message(role="tool", content="see", images=(Image(data=PNG, media_type="image/png"),), tool_call_id="c"),
+        ),
+        (None, Message(role="tool", tool_call_id="c")),
+    ):
+        result = {"type": "tool_result", "tool_use_id": "c", "content": content}
+        work = await chat_of(http, hub, model="seer", messages=[{"role": "user", "content": [result]}])
+        assert work.messages == (expected,)
+
+
+async def test_a_document_of_text_is_text(http: httpx.AsyncClient, hub: FakeHub):
+    blocks = [
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "not base64!"}},
+        {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "b"}]}},
+        {"type": "text", "text": "c"},
+    ]
+    work = await chat_of(http, hub, messages=[{"role": "user", "content": blocks}])
+    assert work.messages[0].content == "not base64!\nb\nc"
+
+
+async def test_a_model_that_cannot_think_is_not_asked_to(http: httpx.AsyncClient, hub: FakeHub):
+    asked = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "output_config": {"effort": "high"}}
+    assert (await chat_of(http, hub, **asked)).think is True
+    assert (await chat_of(http, hub, output_config={"effort": "high"})).think == "high"
+    assert (await chat_of(http, hub, thinking={"type": "adaptive"})).think is None
+    hub.add(fake_model("plain:latest", Capability.COMPLETION, Capability.CHAT))
+    assert (await chat_of(http, hub, model="plain", **asked)).think is None
+
+
+async def test_an_answer_in_json_is_asked_for_as_output_config(http: httpx.AsyncClient, hub: FakeHub):
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    work = await chat_of(http, hub, output_config={"format": {"type": "json_schema", "schema": schema}})
+    assert work.format == schema
+
+
+async def test_the_system_prompt_has_no_billing_block_and_may_stand_among_the_messages(
+    http: httpx.AsyncClient, hub: FakeHub
+):
+    billing = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=ab12;"}
+    system = [billing, {"type": "text", "text": "be kind", "cache_control": {"type": "ephemeral"}}]
+    work = await chat_of(http, hub, system=system, messages=[{"role": "system", "content": "be brief"}, USER])
+    assert [one.content for one in work.messages] == ["be kind\n\nbe brief", "one two"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"max_tokens": "x"}, "max_tokens: expected integer or null, got string"),
         ({"max_tokens": None}, "max_tokens is required"),
         ({"messages": []}, "messages: at least one is needed"),
-        ({"messages": [{"role": "system", "content": "x"}]}, 'messages[0].role: "system" is none of user, assistant'),
+        ({"max_tokens": 0}, "max_tokens is required, and at least 1"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, 'messages[0].role: "tool" is none of user, assistant, system'),
+        ({"output_config": {"format": {"type": "xml"}}}, 'output_config.format: expected {"type": "json_schema"'),
         ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, 'messages[0].content[0]: "document" blocks'),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url"}}]}]},
          "messages[0].content[0]: send pictures as base64"),

@@ -125,7 +125,7 @@ async def test_everything_asked_for_reaches_the_hub(http: httpx.AsyncClient, hub
         Message(role="system", content="be brief"),
         Message(role="user", content="a\nb"),
         Message(role="assistant", tool_calls=(ToolCall(id="c1", name="f", arguments="{}"),)),
-        Message(role="tool", content="42", tool_call_id="c1"),
+        Message(role="tool", content="42", tool_call_id="c1", tool_name="f"),
     )
     assert (work.tools, work.tool_choice, work.format, work.think) == ((TOOL,), "auto", {"type": "object"}, "low")
     drawn = work.sampling
@@ -277,11 +277,11 @@ CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
         (TEXT, {"prompt": "a", "logprobs": -1}, "logprobs must be from 0 to 20", "logprobs"),
         (TEXT, {"prompt": "a", "echo": True}, "echo: the prompt is not repeated", None),
         (TEXT, {"prompt": "a", "best_of": 3}, "best_of: only 1 answer is drawn", None),
-        (EMBED, {"input": []}, "input: an empty text has no embedding", "input"),
+        (EMBED, {"input": []}, "input: at least one text is needed", "input"),
         (EMBED, {"model": "embedder", "input": [[1, 200]]}, "input: a token id is outside", "input"),
         (EMBED, {"model": "embedder", "input": [-1]}, "input: a token id is outside", "input"),
         (EMBED, {"model": "embedder", "input": ["a", 1]}, "input: texts, token ids or lists", "input"),
-        (EMBED, {"model": "embedder", "input": [[1], []]}, "input: an empty text", "input"),
+        (EMBED, {"model": "embedder", "input": [[1], []]}, "input: an empty list of tokens", "input"),
         (EMBED, {"input": "a", "encoding_format": "hex"}, 'encoding_format must be "float" or "base64"', "encoding_format"),
         (EMBED, {"input": "a", "dimensions": 0}, "dimensions must be at least 1", "dimensions"),
     ],
@@ -326,3 +326,56 @@ async def test_token_ids_are_embedded_as_they_are(given: list[Any], http: httpx.
     work = hub.requests[0].work
     assert isinstance(work, EmbedWork)
     assert work.tokens == ((1, 2, 3),)
+
+
+async def chat_of(http: httpx.AsyncClient, hub: FakeHub, **asked: object) -> ChatWork:
+    response = await http.post(CHAT, json={"model": "chatty", "messages": [USER], **asked})
+    assert response.status_code == 200, response.text
+    work = hub.requests[-1].work
+    assert isinstance(work, ChatWork)
+    return work
+
+
+async def test_calls_said_back_may_have_their_arguments_in_any_form(http: httpx.AsyncClient, hub: FakeHub):
+    for arguments, text in (('{"a":1}', '{"a":1}'), ({"a": 1}, '{"a":1}'), (None, "{}"), ("", "{}")):
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        talk = [USER, {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]}]
+        said = (await chat_of(http, hub, messages=talk)).messages[-1]
+        assert (said.tool_calls[0].arguments, said.thinking) == (text, "hm")
+
+
+async def test_a_refusal_and_an_old_functions_answer_are_taken(http: httpx.AsyncClient, hub: FakeHub):
+    refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}
+    work = await chat_of(http, hub, messages=[USER, refusal, {"role": "function", "name": "f", "content": "42"}])
+    assert [(one.role, one.content, one.tool_name) for one in work.messages[1:]] == [
+        ("assistant", "no", ""),
+        ("tool", "42", "f"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "think"),
+    [
+        ({"reasoning_effort": "low"}, "low"),
+        ({"reasoning": {"effort": "high"}}, "high"),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False, "other": 1}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"reasoning": {}, "chat_template_kwargs": {}}, None),
+    ],
+)
+async def test_thinking_is_asked_for_in_all_the_ways_of_peers(
+    asked: dict[str, Any], think: object, http: httpx.AsyncClient, hub: FakeHub
+):
+    assert (await chat_of(http, hub, **asked)).think == think
+
+
+async def test_a_schema_may_come_with_json_object_as_llama_cpp_has_it(http: httpx.AsyncClient, hub: FakeHub):
+    schema = {"type": "object"}
+    assert (await chat_of(http, hub, response_format={"type": "json_object", "schema": schema})).format == schema
+
+
+async def test_an_empty_text_has_a_vector_as_in_ollama(http: httpx.AsyncClient, hub: FakeHub):
+    for texts in ("", [""], ["a", ""]):
+        answer = await http.post(EMBED, json={"model": "embedder", "input": texts, "encoding_format": "FLOAT"})
+        assert len(answer.json()["data"]) == (len(texts) or 1)

@@ -123,7 +123,7 @@ async def test_the_conversation_comes_as_items(http: httpx.AsyncClient, hub: Fak
         Message(role="system", content="be brief"),
         Message(role="user", content="what?", images=(Image(data=PNG, media_type="image/png"),)),
         Message(role="assistant", thinking="hm", tool_calls=calls),
-        Message(role="tool", content="a cat", tool_call_id="c1"),
+        Message(role="tool", content="a cat", tool_call_id="c1", tool_name="look"),
         Message(role="assistant", content="a cat"),
         Message(role="user", content="sure?"),
     )

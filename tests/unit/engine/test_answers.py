@@ -45,6 +45,25 @@ def test_usage_without_timings_is_enough():
     assert (reader.done().usage.prompt_tokens, reader.done().usage.cached_tokens) == (9, 4)
 
 
+@pytest.mark.parametrize(
+    ("last", "stop"),
+    [
+        (
+            b'{"choices":[{"finish_reason":"stop","delta":{}}],"__verbose":{"stop_type":"word","stopping_word":"END"}}',
+            "END",
+        ),
+        (b'{"choices":[{"finish_reason":"stop","delta":{}}],"__verbose":{"stop_type":"eos","stopping_word":""}}', ""),
+        (b'{"choices":[{"finish_reason":"stop","stop_reason":"END","delta":{}}]}', "END"),
+        (b'{"choices":[{"finish_reason":"stop","stop_reason":128009,"delta":{}}]}', ""),
+        (b'{"choices":[{"finish_reason":"stop","stop_reason":null,"delta":{}}]}', ""),
+    ],
+)
+def test_the_stop_that_ended_it_is_read_as_llama_cpp_and_vllm_say_it(last: bytes, stop: str):
+    reader = ChatReader()
+    read(reader, last)
+    assert (reader.done().finish_reason, reader.done().stop) == ("stop", stop)
+
+
 @pytest.mark.parametrize("field", [b"reasoning_content", b"reasoning"])
 def test_thinking_is_told_apart_from_text(field: bytes):
     assert read(ChatReader(), b'{"choices":[{"delta":{"%s":"hm"}}]}' % field) == [Delta(thinking="hm")]

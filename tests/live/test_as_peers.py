@@ -1,0 +1,54 @@
+"""What the tests of llama.cpp's server, of vLLM and of Ollama's middleware look for, looked for here with a real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import pytest
+from hub_process import running_hub
+
+from partage.json_value import JsonObject
+
+pytestmark = pytest.mark.live
+
+CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
+COUNT = [{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6, 7, 8, 9"}]
+
+
+@pytest.fixture(scope="module")
+def http(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx.Client]:
+    config = f"models: {{'{CHAT}': {{context: 512, slots: 1}}}}"
+    with (
+        running_hub(tmp_path_factory.mktemp("hub"), model_home, config=config) as hub,
+        httpx.Client(base_url=hub.url, timeout=120) as client,
+    ):
+        yield client
+
+
+def test_a_message_says_which_stop_sequence_ended_it_and_starts_with_its_prompts_tokens(http: httpx.Client):
+    body: JsonObject = {"model": CHAT, "max_tokens": 60, "messages": COUNT, "temperature": 0}
+    words = http.post("/v1/messages", json=body).json()["content"][0]["text"].split()
+    last, other = words[3], "<never said>"
+    stopped = http.post("/v1/messages", json={**body, "stop_sequences": [other, last]}).json()
+    assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", last)
+    stream = http.post("/v1/messages", json={**body, "stop_sequences": [last], "stream": True}).text
+    events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
+    usage = events[0]["message"]["usage"]
+    assert usage["input_tokens"] == sum(stopped["usage"][name] for name in ("input_tokens", "cache_read_input_tokens"))
+    assert events[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": last}
+
+
+def test_answers_in_a_row_and_roles_of_a_template_are_no_error(http: httpx.Client):
+    body: JsonObject = {"model": CHAT, "max_tokens": 3}
+    twice = [*COUNT, {"role": "assistant", "content": "1, 2"}, {"role": "assistant", "content": "3, 4"}]
+    assert http.post("/v1/chat/completions", json={**body, "messages": twice}).status_code == 200
+    control = [{"role": "control", "content": "thinking"}, {"role": "User", "content": "hi"}]
+    assert http.post("/api/chat", json={"model": CHAT, "messages": control, "stream": False}).status_code == 200
+
+
+def test_an_empty_text_has_a_vector_too(http: httpx.Client):
+    answer = http.post("/v1/embeddings", json={"model": EMBED, "input": ["", "a"]}).json()
+    assert [len(one["embedding"]) for one in answer["data"]] == [384, 384]
