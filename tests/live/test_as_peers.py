@@ -10,12 +10,12 @@ import httpx
 import pytest
 from hub_process import running_hub
 
-from partage.json_value import JsonObject
+from partage.json_value import JsonObject, JsonValue
 
 pytestmark = pytest.mark.live
 
 CHAT, EMBED = "smollm2:135m", "all-minilm:22m"
-COUNT = [{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6, 7, 8, 9"}]
+COUNT: list[JsonValue] = [{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6, 7, 8, 9"}]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_a_message_says_which_stop_sequence_ended_it_and_starts_with_its_prompts
 
 def test_answers_in_a_row_and_roles_of_a_template_are_no_error(http: httpx.Client):
     body: JsonObject = {"model": CHAT, "max_tokens": 3}
-    twice = [*COUNT, {"role": "assistant", "content": "1, 2"}, {"role": "assistant", "content": "3, 4"}]
+    twice: list[JsonValue] = [*COUNT, {"role": "assistant", "content": "1, 2"}, {"role": "assistant", "content": "3, 4"}]
     assert http.post("/v1/chat/completions", json={**body, "messages": twice}).status_code == 200
-    control = [{"role": "control", "content": "thinking"}, {"role": "User", "content": "hi"}]
+    control: list[JsonValue] = [{"role": "control", "content": "thinking"}, {"role": "User", "content": "hi"}]
     assert http.post("/api/chat", json={"model": CHAT, "messages": control, "stream": False}).status_code == 200
 
 
