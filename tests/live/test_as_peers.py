@@ -43,7 +43,11 @@ def test_a_message_says_which_stop_sequence_ended_it_and_starts_with_its_prompts
 
 def test_answers_in_a_row_and_roles_of_a_template_are_no_error(http: httpx.Client):
     body: JsonObject = {"model": CHAT, "max_tokens": 3}
-    twice: list[JsonValue] = [*COUNT, {"role": "assistant", "content": "1, 2"}, {"role": "assistant", "content": "3, 4"}]
+    twice: list[JsonValue] = [
+        *COUNT,
+        {"role": "assistant", "content": "1, 2"},
+        {"role": "assistant", "content": "3, 4"},
+    ]
     assert http.post("/v1/chat/completions", json={**body, "messages": twice}).status_code == 200
     control: list[JsonValue] = [{"role": "control", "content": "thinking"}, {"role": "User", "content": "hi"}]
     assert http.post("/api/chat", json={"model": CHAT, "messages": control, "stream": False}).status_code == 200
