@@ -28,6 +28,10 @@ time.sleep(600)
 """
 
 
+ASKED = ("model.path", "hostnames", "api_keys", "n_ctx", "n_parallel", "cpuparams.n_threads", "embedding")
+"""What anybody says who starts a server by hand. The rest is how we start one: no warm-up, no probing of the memory, ..."""
+
+
 @dataclass(frozen=True, slots=True)
 class ByHand:
     socket_path: str
@@ -39,11 +43,12 @@ class ByHand:
 
 
 @asynccontextmanager
-async def engine_by_hand(spec: LaunchSpec) -> AsyncGenerator[ByHand]:
-    """Its key is "key"."""
+async def engine_by_hand(spec: LaunchSpec, *, tuned: bool = True) -> AsyncGenerator[ByHand]:
+    """With our parameters, or else with llama.cpp's defaults. Its key is "key"."""
     with tempfile.TemporaryDirectory() as folder:
         socket_path = f"{folder}/e.sock"
-        orders = json.dumps(parameters(spec, socket_path, "key"))
+        ours = parameters(spec, socket_path, "key")
+        orders = json.dumps(ours if tuned else {name: ours[name] for name in ASKED})
         began = time.perf_counter()
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", PROGRAM, orders), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

@@ -2,8 +2,9 @@
 
     python -m bench fast_start          or: python bench/fast_start.py [--rounds 7] [--threads 1]
 
-By hand is a fresh Python that starts xllamacpp's Server with the same parameters; its own load is what the constructor
-takes in it. The rounds take turns, so that whatever else the machine does meets all alike. The second model has the
+By hand is a fresh Python that starts xllamacpp's Server: with llama.cpp's own defaults, as people do, and with our
+parameters (no warm-up, ...), where only the waiting worker makes the difference; the load itself is what the constructor
+takes there. The rounds take turns, so that whatever else the machine does meets all alike. The second model has the
 shape of a 1B llama in Q8_0 with random weights (1.1 GB). Both are in the page cache.
 """
 
@@ -33,9 +34,9 @@ IMPORTS_S = 1.0
 """Longer than a waiting worker's imports take."""
 
 
-async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
+async def by_hand(spec: LaunchSpec, *, tuned: bool = True) -> tuple[float, float]:
     """Seconds from spawn to ready, and of the load alone."""
-    async with engine_by_hand(spec) as engine:
+    async with engine_by_hand(spec, tuned=tuned) as engine:
         return engine.ready_s, engine.load_s
 
 
@@ -60,19 +61,25 @@ async def measure(name: str, spec: LaunchSpec, rounds: int) -> None:
     async with waiting.waiting(environment(spec.settings.threads, (HOST,)), lambda: False):
         await by_hand(spec)  # warms the page cache
         hand: list[tuple[float, float]] = []
+        plain: list[float] = []
         new: list[float] = []
         spare: list[float] = []
         for _ in range(rounds):
             hand.append(await by_hand(spec))
+            plain.append((await by_hand(spec, tuned=False))[0])
             new.append(await by_engine(spec, Workers()))
             spare.append(await by_waiting_worker(spec, waiting))
     ready_s = statistics.median(ready for ready, _ in hand)
     load_s = statistics.median(load for _, load in hand)
-    print(f"{name}: by hand {ready_s:.3f} s, of that the load itself {load_s:.3f} s (least {min(hand)[0]:.3f})")
+    plain_s = statistics.median(plain)
+    print(f"{name}: by hand {plain_s:.3f} s (least {min(plain):.3f})")
+    print(f"  with our parameters {ready_s:.3f} s, of that the load itself {load_s:.3f} s (least {min(hand)[0]:.3f})")
     for what, times in (("new worker", new), ("waiting worker", spare)):
         middle = statistics.median(times)
-        line = f"  {what:15} {middle:.3f} s (least {min(times):.3f}), {middle / ready_s:.2f} x by hand"
-        print(f"{line} (least {min(times) / min(hand)[0]:.2f}), {middle / load_s:.2f} x the load itself")
+        print(
+            f"  {what:15} {middle:.3f} s (least {min(times):.3f}), {middle / plain_s:.2f} x by hand"
+            f" (least {min(times) / min(plain):.2f}), {middle / ready_s:.2f} x with our parameters, {middle / load_s:.2f} x the load itself"
+        )
 
 
 async def run(rounds: int, threads: int) -> None:
