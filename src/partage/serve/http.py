@@ -32,9 +32,13 @@ def bind(host: str, port: int, what: str) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             hint = "Ollama or another hub" if port == 11434 else "another program"
             raise ConfigError(
-                f"{what}: port {port} on {host} is in use, by {hint} perhaps; stop it, or set another port in partage.yaml"
+                f"{what}: port {port} on {host} is in use, by {hint} perhaps; stop it, or choose another port: --port, or "
+                f"{what}.port in partage.yaml"
             ) from None
-        raise ConfigError(f"{what}: cannot listen on {host}:{port}: {error.strerror}") from None
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # it says once more what was tried
+        raise ConfigError(f"{what}: cannot listen on {host}:{port}: {reason}") from None
+    except OverflowError:
+        raise ConfigError(f"{what}: there is no port {port}; they go from 0 to 65535") from None
 
 
 def url_of(listener: socket.socket) -> str:
@@ -71,6 +75,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self.on_listening is not None:
             self.on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves the lifespan hanging then, and the log gets the traceback of its end
+            await self.lifespan.shutdown()
 
 
 async def serve(

@@ -43,6 +43,7 @@ from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
 from partage.serve.container_leases import ContainerLeases
+from partage.serve.home import owned
 from partage.serve.http import bind, is_loopback, serve, url_of
 from partage.serve.shop import workshop_of
 from partage.watch.watch import Watch
@@ -61,7 +62,10 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     for warning in config.warnings:
         log.warning("%s", warning)
     workshop = workshop_of(config)
-    with Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal:
+    with (
+        owned(config.home, url_of(listener)),
+        Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal,
+    ):
         watch = Watch(config, SystemClock(), __version__)
         library = Library(workshop.shelves, {})
         workers = Workers()
