@@ -21,7 +21,7 @@ class ClientLeft(Exception):
 
 
 class Exchange:
-    __slots__ = ("_body_limit_bytes", "client", "id", "receive", "scope", "send", "started", "writes")
+    __slots__ = ("_body_limit_bytes", "client", "id", "receive", "scope", "send", "started", "writes", "writing")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, id_: RequestId, body_limit_bytes: int) -> None:
         self.scope = scope
@@ -32,6 +32,7 @@ class Exchange:
         self.started = False
         """The status has been sent; from now on an error can only be written into the body."""
         self.writes = 0
+        self.writing = False
         self._body_limit_bytes = body_limit_bytes
 
     def header(self, name: bytes) -> str | None:
@@ -105,7 +106,9 @@ class Exchange:
 
     async def write(self, chunk: bytes) -> None:
         self.writes += 1
+        self.writing = True
         await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self.writing = False
 
     async def finish(self, chunk: bytes = b"") -> None:
         await self.send({"type": "http.response.body", "body": chunk, "more_body": False})

@@ -15,6 +15,8 @@ from partage.work import Delta, Done, PromptProgress, TokenLogprob, ToolCall, Us
 
 NDJSON = b"application/x-ndjson"
 SSE = b"text/event-stream; charset=utf-8"
+STALLED_S = 120.0
+"""A client that takes nothing of what is written for so long has left."""
 SSE_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
@@ -152,14 +154,24 @@ async def write(exchange: Exchange, content_type: bytes, chunk: bytes) -> None:
 
 
 async def _break_silence(exchange: Exchange, silence: Silence) -> None:
-    """Listen for the client's leaving; whenever nothing was written for a while, write a keep-alive."""
+    """Listen for the client's leaving; whenever nothing was written for a while, write a keep-alive.
+
+    A client that stops reading (its laptop sleeps, somebody pages through the answer) holds a slot of the engine meanwhile.
+    """
+    stalled_s = 0.0
     while True:
         writes = exchange.writes
         try:
             async with asyncio.timeout(silence.after_s):
                 await _listen(exchange)
         except TimeoutError:
-            if exchange.writes == writes:
+            if exchange.writes != writes:
+                stalled_s = 0.0
+            elif exchange.writing:
+                stalled_s += silence.after_s
+                if stalled_s >= STALLED_S:
+                    raise ClientLeft from None
+            else:
                 await write(exchange, silence.content_type, silence.fill())
 
 

@@ -153,6 +153,18 @@ async def test_a_client_that_cannot_be_written_to_ends_the_work(settings: ApiSet
 
 
 @pytest.mark.parametrize("path", PATHS)
+async def test_a_client_that_stops_reading_does_not_keep_its_slot_for_ever(
+    path: str, settings: ApiSettings, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("partage.api.streaming.STALLED_S", 0.0)
+    call = Caller(path, {**CHAT, "stream": True})
+    call.reads = False
+    async with asyncio.timeout(10):
+        await call.call(hub, replace(settings, silence_s=0.0))
+    assert hub.outcomes == ["cancelled"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("phase", ["queued", "prefill"])
 async def test_an_error_before_the_first_byte_keeps_its_status(path: str, phase: str, settings: ApiSettings):
     async def fail(request: Request) -> AsyncGenerator[Output, None]:
