@@ -72,7 +72,8 @@ class LiveHub:
     async def engine_session(self, model: str) -> aiohttp.ClientSession:
         """A session that talks to the model's engine itself, past the hub; the base URL is http://engine."""
         async with self.session.get(f"{self.url}/bench/engines") as answer:
-            socket_path, headers = (await answer.json())[model]
+            socket_path, key = (await answer.json())[model]
+        headers = {"Authorization": f"Bearer {key}"}
         return aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(socket_path, limit=0), headers=headers, timeout=aiohttp.ClientTimeout()
         )
@@ -129,10 +130,10 @@ async def bench_models() -> Path:
 
 def _engines(hub: Hub) -> Route:
     async def answer(request: Request) -> JSONResponse:
-        found: dict[str, tuple[str, dict[str, str]]] = {}
+        found: dict[str, tuple[str, str]] = {}
         for resident in hub.residents.running.values():
             connection = resident.engine._upstream._connection  # type: ignore[attr-defined]  # noqa: SLF001
-            found[resident.model.name] = (connection._socket_path, connection._headers)  # noqa: SLF001
+            found[resident.model.name] = (connection._path, connection._key)  # noqa: SLF001
         return JSONResponse(found)
 
     return Route("/bench/engines", answer)

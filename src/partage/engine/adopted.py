@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from partage.clock import Clock, SystemClock
 from partage.engine.base import EngineExit, Loaded
-from partage.engine.connection import Connection
+from partage.engine.remote_connection import RemoteConnection
 from partage.engine.spec import RemoteSpec
 from partage.errors import EngineStartFailed, PartageError
 from partage.work import Output, Work
@@ -46,7 +46,7 @@ class Adopted(ABC):
         self.spec = spec
         self.clock = clock or SystemClock()
         headers = {"Authorization": f"Bearer {spec.api_key}"} if spec.api_key else {}
-        self.connection = Connection(spec.base_url, headers=headers, idle_timeout_s=spec.idle_timeout_s)
+        self.connection = RemoteConnection(spec.base_url, headers=headers, idle_timeout_s=spec.idle_timeout_s)
         self.held = Held()
         """At the last look."""
         self._leaving = False

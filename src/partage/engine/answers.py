@@ -114,6 +114,9 @@ class _Chunk(msgspec.Struct, rename={"verbose": "__verbose"}):
     error: object = None
 
 
+DONE = b"data: [DONE]"
+"""The last of an answer in OpenAI's dialect; the connection itself ends a moment later."""
+
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -254,6 +257,8 @@ async def stream_answer(
                     if line.startswith(prefix) and (data := line[len(prefix) :].strip()) and data != b"[DONE]":
                         for output in reader.read(data):
                             yield output
+                if DONE in lines:
+                    break
     except msgspec.MsgspecError as error:
         raise EngineError(UNREADABLE.format(error)) from error
     yield reader.done()

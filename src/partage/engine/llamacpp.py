@@ -19,7 +19,7 @@ import psutil
 from partage.clock import Clock, SystemClock
 from partage.domain import DeviceId
 from partage.engine.base import EngineExit, Loaded
-from partage.engine.connection import Connection
+from partage.engine.child_connection import ChildConnection
 from partage.engine.ending import OUT_OF_MEMORY, in_words, oom_kills
 from partage.engine.launch import arguments, batch_tokens, environment, parameters
 from partage.engine.log import buffer_bytes
@@ -45,7 +45,7 @@ class LlamaCpp:
         self._workers = workers or Workers(self._clock)
         self._asked_to_stop = False
         self._child: Child | None = None
-        self._connection: Connection | None = None
+        self._connection: ChildConnection | None = None
         self._upstream: Upstream | None = None
         self._oom_kills = oom_kills()
         self._settled = asyncio.Event()
@@ -90,13 +90,7 @@ class LlamaCpp:
                 "--",
             ]
             child = await self._adopt(spawn([*tether, spec.llama_server, *arguments(spec, socket_path, str(key_path))]))
-        connection = Connection(
-            "http://engine",
-            socket_path=socket_path,
-            headers={"Authorization": f"Bearer {key}"},
-            idle_timeout_s=spec.idle_timeout_s,
-        )
-        await connection.open()
+        connection = ChildConnection(socket_path, key=key, idle_timeout_s=spec.idle_timeout_s)
         self._open.push_async_callback(connection.close)
         if spec.llama_server is not None:
             await poll_health(connection, child)
@@ -212,7 +206,7 @@ class LlamaCpp:
         return tuple(measured)
 
 
-async def poll_health(connection: Connection, child: Child) -> None:
+async def poll_health(connection: ChildConnection, child: Child) -> None:
     """Wait for a llama-server, which says nothing when it is ready. Raises EngineStartFailed when it ends."""
     while child.returncode is None:
         try:

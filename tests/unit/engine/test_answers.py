@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import cast
+
 import pytest
 
-from partage.engine.answers import ChatReader, CompletionReader, Reader
+from partage.engine.answers import ChatReader, CompletionReader, Reader, stream_answer
+from partage.engine.connection import Connection
 from partage.engine.ollama_remote import OllamaReader
 from partage.errors import ContextTooLong, EngineCrashed, EngineError
 from partage.work import Delta, Done, Output, PromptProgress, ToolCall
@@ -129,3 +134,15 @@ def test_ollama_lines_become_deltas_and_durations_seconds():
     done = reader.done()
     assert isinstance(done, Done)
     assert (done.finish_reason, done.usage.prefill_s, done.usage.output_tokens) == ("tool_calls", 2.0, 3)
+
+
+async def test_answer_is_over_with_its_last_event_although_the_connection_is_not():
+    class Lingering:
+        async def lines(self, path: str, body: object) -> AsyncGenerator[list[bytes]]:
+            del path, body
+            yield [b'data: {"choices":[{"finish_reason":"stop","delta":{"content":"a"}}]}', b"", b"data: [DONE]", b""]
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(1.0):
+        outputs = [output async for output in stream_answer(cast("Connection", Lingering()), "/", {}, ChatReader())]
+    assert [type(output) for output in outputs] == [Delta, Done]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from partage.engine.connection import Connection, decode, error_of
+from partage.engine.connection import decode, error_of
+from partage.engine.remote_connection import RemoteConnection
 from partage.errors import ContextTooLong, EngineCrashed, EngineError, InvalidRequest, PartageError, Unsupported
 
 
@@ -40,7 +41,7 @@ def test_every_server_s_error_becomes_one_of_ours(status: int, body: bytes, expe
 
 
 async def test_a_request_to_a_server_that_has_just_ended_is_told_so_and_may_be_tried_elsewhere():
-    connection = Connection("http://engine", socket_path="/nowhere/e.sock", idle_timeout_s=1.0)
+    connection = RemoteConnection("http://engine", headers={}, idle_timeout_s=1.0)
     await connection.open()
     await connection.close()
     with pytest.raises(EngineCrashed, match="has ended"):
