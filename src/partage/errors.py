@@ -101,6 +101,12 @@ class TooLarge(RequestError):
 class ContextTooLong(RequestError):
     """The prompt is longer than the model's context."""
 
+    def __init__(self, message: str | None = None, *, prompt_tokens: int = 0, context_tokens: int = 0) -> None:
+        self.prompt_tokens = prompt_tokens
+        """0: the engine did not say."""
+        self.context_tokens = context_tokens
+        super().__init__(message)
+
 
 class Unsupported(RequestError):
     """The model or this server cannot do what was asked."""

@@ -70,7 +70,7 @@ class ChatWork:
     format: OutputFormat = None
     think: bool | str | None = None
     truncate: bool = False
-    """A conversation too long for the context goes without its oldest messages, instead of being refused."""
+    """A conversation too long for the context goes without its oldest messages, or the beginning of the longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,8 @@ class CompletionWork:
     format: OutputFormat = None
     raw: bool = True
     """The prompt goes to the model as it is, without the chat template."""
+    truncate: bool = False
+    """A prompt too long for the context goes without its beginning, instead of being refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

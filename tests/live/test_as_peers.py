@@ -53,6 +53,27 @@ def test_answers_in_a_row_and_roles_of_a_template_are_no_error(http: httpx.Clien
     assert http.post("/api/chat", json={"model": CHAT, "messages": control, "stream": False}).status_code == 200
 
 
+def test_a_message_too_long_by_itself_is_answered_from_its_end_unless_told_not_to(http: httpx.Client):
+    talk: list[JsonValue] = [{"role": "user", "content": "word " * 3000 + "Say hi."}]
+    body: JsonObject = {"model": CHAT, "messages": talk, "stream": False, "options": {"num_predict": 3}}
+    answer = http.post("/api/chat", json=body).json()
+    assert answer["eval_count"] >= 1
+    assert 300 < answer["prompt_eval_count"] <= 430
+    assert http.post("/api/chat", json={**body, "truncate": False}).status_code == 400
+    raw: JsonObject = {"model": CHAT, "prompt": "word " * 3000, "raw": True, "stream": False}
+    answer = http.post("/api/generate", json={**raw, "options": {"num_predict": 3}}).json()
+    assert 300 < answer["prompt_eval_count"] <= 430
+
+
+def test_a_template_of_the_request_is_what_the_model_reads(http: httpx.Client):
+    body: JsonObject = {"model": CHAT, "stream": False, "options": {"num_predict": 2, "temperature": 0}}
+    template = {"prompt": "two, three,", "system": "One,", "template": "{{ .System }} {{ .Prompt }}"}
+    laid_out = http.post("/api/generate", json={**body, **template}).json()
+    raw = http.post("/api/generate", json={**body, "raw": True, "prompt": "One, two, three,"}).json()
+    names = ("response", "eval_count")
+    assert [laid_out[name] for name in names] == [raw[name] for name in names]
+
+
 def test_an_empty_text_has_a_vector_too(http: httpx.Client):
     answer = http.post("/v1/embeddings", json={"model": EMBED, "input": ["", "a"]}).json()
     assert [len(one["embedding"]) for one in answer["data"]] == [384, 384]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -26,7 +27,8 @@ from partage.api.options import OLLAMA_DEFAULTS, options_of, top_logprobs_of
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import Answer, stream_answer, whole_answer
 from partage.domain import Model
-from partage.errors import Unsupported
+from partage.errors import InvalidRequest, Unsupported
+from partage.models.templates import laid_out
 from partage.work import ChatWork, CompletionWork, EmbedWork, Message, Sampling, Work
 
 _chat = msgspec.json.Decoder(ChatIn)
@@ -133,27 +135,39 @@ def _chat_work(asked: ChatIn, model: Model, sampling: Sampling) -> ChatWork | No
 
 def _generate_work(asked: GenerateIn, model: Model, sampling: Sampling) -> Work | None:
     """A prompt is the one user message of a chat, unless it is raw, has a suffix, or the model cannot chat."""
-    if asked.template:
-        raise Unsupported("template: prompts are laid out by the model's own template; lay it out yourself with raw")
+    if asked.raw and (asked.template or asked.system or asked.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
     if not asked.prompt and not asked.images and not asked.suffix:
         return None
     prompt = asked.prompt or ""
     images = tuple(image_of(data, f"images[{index}]") for index, data in enumerate(asked.images or ()))
     format_ = format_of(asked.format)
-    if asked.raw or asked.suffix or not can_chat(model):
-        if asked.context:
-            raise Unsupported("context: it continues a conversation, which raw, suffix or this model have not")
+    truncate = asked.truncate is not False
+    no_chat = asked.raw or asked.suffix or not can_chat(model)
+    if no_chat and (asked.context or asked.template):
+        raise Unsupported("template, context: they make a conversation, which suffix and this model have not")
+    messages = () if no_chat else (*_before(asked, model), Message(role="user", content=prompt, images=images))
+    if no_chat or asked.template:
         return CompletionWork(
-            prompt=prompt, sampling=sampling, images=images, suffix=asked.suffix or "", format=format_
+            prompt=_filled(asked.template, messages) if asked.template else prompt,
+            sampling=sampling,
+            images=images,
+            suffix=asked.suffix or "",
+            format=format_,
+            truncate=truncate,
         )
-    user = Message(role="user", content=prompt, images=images)
-    return ChatWork(
-        messages=(*_before(asked, model), user),
-        sampling=sampling,
-        format=format_,
-        think=asked.think,
-        truncate=asked.truncate is not False,
-    )
+    return ChatWork(messages=messages, sampling=sampling, format=format_, think=asked.think, truncate=truncate)
+
+
+def _filled(template: str, messages: Iterable[Message]) -> str:
+    """An engine lays prompts out by the one template it was started with; another one is filled in here."""
+    prompt = laid_out(template, ((message.role, message.content) for message in messages))
+    if prompt is None:
+        raise Unsupported(
+            "template: only .System, .Prompt, .Response, if and else are filled in per request; make a model of "
+            "a template with loops or functions by /api/create, or lay the prompt out yourself with raw"
+        )
+    return prompt
 
 
 def _before(asked: GenerateIn, model: Model) -> tuple[Message, ...]:

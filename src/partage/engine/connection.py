@@ -67,7 +67,9 @@ def error_of(status: int, body: bytes) -> PartageError:
     if error.n_ctx:
         return ContextTooLong(
             f"the prompt has {error.n_prompt_tokens} tokens, the model's context holds {error.n_ctx}; "
-            f"shorten it, or ask for a larger context"
+            f"shorten it, or ask for a larger context",
+            prompt_tokens=error.n_prompt_tokens,
+            context_tokens=error.n_ctx,
         )
     if error.code == "context_length_exceeded" or "context length" in lowered or "too large to process" in lowered:
         return ContextTooLong(message)

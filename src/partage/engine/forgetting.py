@@ -1,22 +1,29 @@
-"""A conversation too long for its model's context, asked again without its oldest messages until it fits."""
+"""What is too long for its model's context, asked again without its beginning until it fits. As Ollama does."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TypeVar
 
 from partage.errors import ContextTooLong
-from partage.work import ChatWork, Message, Output
+from partage.work import ChatWork, CompletionWork, Message, Output
 
 SHARE = 8
 """An eighth of what may go at a time: few attempts, and little is lost that would have fitted."""
+ROOM = 4
+"""A text that is cut leaves a quarter of the context to the answer."""
+SHORTEST = 64
+"""Characters that nothing is cut below: then it is something else that is too long."""
+
+Asked = TypeVar("Asked", ChatWork, CompletionWork)
 
 
 async def forgetting(
-    work: ChatWork, answer: Callable[[ChatWork], AsyncGenerator[Output, None]]
+    work: Asked, answer: Callable[[Asked], AsyncGenerator[Output, None]]
 ) -> AsyncGenerator[Output, None]:
-    """Raises ContextTooLong when what must stay is too long by itself: then nothing of it is cut in silence."""
+    """Raises ContextTooLong when nothing is left that could go."""
     while True:
         begun = False
         try:
@@ -24,13 +31,23 @@ async def forgetting(
                 async for output in outputs:
                     begun = True
                     yield output
-        except ContextTooLong:
-            shorter = without_oldest(work.messages)
-            if begun or shorter == work.messages:
+        except ContextTooLong as error:
+            shorter = None if begun else _shorter(work, error)
+            if shorter is None:
                 raise
-            work = replace(work, messages=shorter)
+            work = shorter
         else:
             return
+
+
+def _shorter(work: Asked, error: ContextTooLong) -> Asked | None:
+    if isinstance(work, CompletionWork):
+        prompt = without_beginning(work.prompt, error)
+        return None if prompt is None else replace(work, prompt=prompt)
+    messages = without_oldest(work.messages)
+    if messages == work.messages:
+        messages = without_beginning_of_longest(messages, error)
+    return None if messages is None else replace(work, messages=messages)
 
 
 def without_oldest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -42,3 +59,21 @@ def without_oldest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
             break
         gone.append(at)
     return tuple(message for at, message in enumerate(messages) if at not in gone)
+
+
+def without_beginning_of_longest(messages: tuple[Message, ...], error: ContextTooLong) -> tuple[Message, ...] | None:
+    longest = max(messages, key=lambda message: len(message.content))
+    rest = sum(len(message.content) for message in messages if message is not longest)
+    content = without_beginning(longest.content, error, beside=rest)
+    if content is None:
+        return None
+    return tuple(replace(one, content=content) if one is longest else one for one in messages)
+
+
+def without_beginning(text: str, error: ContextTooLong, *, beside: int = 0) -> str | None:
+    """The end of a text, as long as probably fits with so many characters beside it; None: there is little to cut."""
+    if len(text) <= SHORTEST or not error.context_tokens:
+        return None
+    fits = error.context_tokens * (ROOM - 1) / ROOM / error.prompt_tokens
+    keep = int((len(text) + beside) * fits) - beside
+    return text[-max(SHORTEST, min(keep, len(text) * (SHARE - 1) // SHARE)) :]

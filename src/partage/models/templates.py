@@ -6,16 +6,37 @@ Ollama runs such a template once per turn with .System, .Prompt and .Response, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 _ACTION = re.compile(r"\{\{(?P<left>- )?\s*(?P<words>.*?)\s*(?P<right> -)?\}\}", re.DOTALL)
 _FIELDS = {"System": "turn.system", "Prompt": "turn.prompt", "Response": "turn.response", "First": "turn.first"}
-_RESPONSE = ".Response"
+_RESPONSE = "Response"
 _LONGEST = 64 << 10
 
 
 class _Untranslatable(Exception):
     """The template does what the translation does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    operator: Literal["", "and", "or", "not"]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    kind: Literal["text", "field", "if", "else if", "else", "end"]
+    text: str = ""
+    """Of a text, or the name of a field."""
+    condition: _Condition = _Condition("", ())
+    """Of an if or an else if; that of an else always holds."""
+
+
+_ANSWER = _Piece("field", _RESPONSE)
+"""Where the answer goes."""
 
 
 def engine_template(template: str, own: str) -> str:
@@ -33,20 +54,62 @@ def jinja_of(template: str) -> str | None:
         return None
 
 
-def _translated(template: str) -> str:
-    if len(template) > _LONGEST:
-        raise _Untranslatable
-    whole = list(_statements(template))
+def laid_out(template: str, messages: Iterable[tuple[str, str]]) -> str | None:
+    """Roles and contents as a prompt, up to where the answer begins; None where the template does more than is known here."""
     try:
-        response = next(index for index, (depth, text) in enumerate(whole) if text == _RESPONSE and depth == 0)
-    except StopIteration:
-        if any(text == _RESPONSE for _, text in whole):
-            raise _Untranslatable from None
-        response = len(whole)
-        whole.append((0, _RESPONSE))
-    said = "{{- turn.response -}}"
-    turn = "".join(said if text == _RESPONSE else text for _, text in whole)
-    opening = "".join(text for _, text in whole[:response])
+        whole = _pieces(template)
+    except _Untranslatable:
+        return None
+    turn = {"System": "", "Prompt": "", "Response": "", "First": "yes"}
+    parts: list[str] = []
+    for role, content in messages:
+        match role:
+            case "system":
+                turn["System"] = content
+            case "assistant":
+                parts += _filled(whole, {**turn, _RESPONSE: content})
+                turn = dict.fromkeys(turn, "")
+            case _:
+                turn["Prompt"] = f"{turn['Prompt']}\n\n{content}" if turn["Prompt"] else content
+    parts += _filled(whole[: whole.index(_ANSWER)], turn)
+    return "".join(parts)
+
+
+def _filled(pieces: Iterable[_Piece], turn: Mapping[str, str]) -> Iterator[str]:
+    branches: list[bool | None] = []
+    """For every condition around: whether this branch is said. None: no other of its branches will be."""
+    for piece in pieces:
+        match piece.kind:
+            case "if":
+                branches.append(_holds(piece.condition, turn) if all(branches) else None)
+            case "else if" | "else":
+                done = branches[-1] is not False
+                branches[-1] = None if done else _holds(piece.condition, turn)
+            case "end":
+                branches.pop()
+            case "text" if all(branches):
+                yield piece.text
+            case "field" if all(branches):
+                yield turn[piece.text]
+            case _:
+                pass
+
+
+def _holds(condition: _Condition, turn: Mapping[str, str]) -> bool:
+    given = [bool(turn[name]) for name in condition.fields]
+    match condition.operator:
+        case "or":
+            return any(given)
+        case "not":
+            return not given[0]
+        case "" | "and":
+            return all(given)
+
+
+def _translated(template: str) -> str:
+    whole = _pieces(template)
+    opening = "".join(map(_in_jinja, whole[: whole.index(_ANSWER)]))
+    turn = "".join(map(_in_jinja, whole))
     reset = "{%- set turn.system = '' -%}{%- set turn.prompt = '' -%}{%- set turn.first = false -%}"
     return (
         "{%- set turn = namespace(system='', prompt='', response='', first=true) -%}"
@@ -61,55 +124,82 @@ def _translated(template: str) -> str:
     )
 
 
-def _statements(template: str) -> Iterator[tuple[int, str]]:
-    """Depth and Jinja of each piece; .Response stays as it is."""
-    depth, position, trims = 0, 0, False
+def _in_jinja(piece: _Piece) -> str:
+    match piece.kind:
+        case "text":
+            escaped = piece.text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+            return f"{{{{- '{escaped}' -}}}}"
+        case "field":
+            return f"{{{{- {_FIELDS[piece.text]} -}}}}"
+        case "if":
+            return f"{{%- if {_condition_in_jinja(piece.condition)} -%}}"
+        case "else if":
+            return f"{{%- elif {_condition_in_jinja(piece.condition)} -%}}"
+        case "else":
+            return "{%- else -%}"
+        case "end":
+            return "{%- endif -%}"
+
+
+def _condition_in_jinja(condition: _Condition) -> str:
+    fields = [_FIELDS[name] for name in condition.fields]
+    return f"not {fields[0]}" if condition.operator == "not" else f" {condition.operator} ".join(fields)
+
+
+def _pieces(template: str) -> list[_Piece]:
+    """The template in pieces; where the answer goes is one of them, outside of every condition. Raises _Untranslatable."""
+    if len(template) > _LONGEST:
+        raise _Untranslatable
+    pieces: list[_Piece] = []
+    depth, position, trims, answered = 0, 0, False, False
     for action in [*_ACTION.finditer(template), None]:
         text = template[position : action.start() if action else len(template)]
         text = text.lstrip() if trims else text
         text = text.rstrip() if action and action["left"] else text
         if text:
-            yield depth, _literal(text)
+            pieces.append(_Piece("text", text))
         if action is None:
             break
         position, trims = action.end(), bool(action["right"])
-        words = action["words"]
-        if words.startswith("if "):
-            yield depth, f"{{%- if {_condition(words[3:])} -%}}"
-            depth += 1
-        elif words.startswith("else if "):
-            yield depth, f"{{%- elif {_condition(words[8:])} -%}}"
-        elif words == "else":
-            yield depth, "{%- else -%}"
-        elif words == "end":
-            depth -= 1
-            yield depth, "{%- endif -%}"
-        elif words == _RESPONSE:
-            yield depth, _RESPONSE
-        elif not words.startswith("/*"):
-            yield depth, f"{{{{- {_field(words)} -}}}}"
+        if action["words"].startswith("/*"):
+            continue
+        piece = _piece(action["words"])
+        pieces.append(piece)
+        depth += {"if": 1, "end": -1}.get(piece.kind, 0)
+        if piece == _ANSWER and not answered:
+            if depth > 0:
+                raise _Untranslatable
+            answered = True
     if depth != 0:
         raise _Untranslatable
+    return pieces if answered else [*pieces, _ANSWER]
 
 
-def _condition(words: str) -> str:
+def _piece(words: str) -> _Piece:
+    if words.startswith("if "):
+        return _Piece("if", condition=_condition(words[3:]))
+    if words.startswith("else if "):
+        return _Piece("else if", condition=_condition(words[8:]))
+    if words == "else":
+        return _Piece("else")
+    if words == "end":
+        return _Piece("end")
+    return _Piece("field", _field(words))
+
+
+def _condition(words: str) -> _Condition:
     operator, *operands = words.split()
     if operator in {"and", "or"} and len(operands) > 1:
-        return f" {operator} ".join(map(_field, operands))
+        return _Condition("and" if operator == "and" else "or", tuple(map(_field, operands)))
     if operator == "not" and len(operands) == 1:
-        return f"not {_field(operands[0])}"
+        return _Condition("not", (_field(operands[0]),))
     if operands:
         raise _Untranslatable
-    return _field(operator)
+    return _Condition("", (_field(operator),))
 
 
 def _field(word: str) -> str:
     name = word.removeprefix("$").removeprefix(".")
     if name not in _FIELDS or not word.endswith(f".{name}"):
         raise _Untranslatable
-    return _FIELDS[name]
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{{{{- '{escaped}' -}}}}"
+    return name

@@ -48,7 +48,7 @@ GOOD: dict[str, Any] = {
     "messages": TALK, "messages[].content": "a", "messages[].images": [PNG], "messages[].thinking": "hm", "images": [PNG],
     "messages[].tool_calls": [{"function": {"name": "f", "arguments": {}}}], "messages[].tool_name": "f",
     "messages[].tool_call_id": "c", "tools": [TOOL], "tool_choice": "auto", "prompt": "a", "input": "a", "system": "s",
-    "raw": True, "suffix": "c", "template": "t", "context": remember((), "a"), "stream": False, "format": "json", "think": True,
+    "raw": True, "suffix": "c", "template": "{{ .Prompt }}", "context": remember((), "a"), "stream": False, "format": "json", "think": True,
     "logprobs": True, "top_logprobs": 2, "keep_alive": "5m", "options": {"seed": 1}, "stop": ["x"], "options.stop": ["x"], "truncate": True,
     "dimensions": 2, "max_tokens": 5, "max_completion_tokens": 5, "max_output_tokens": 5, "logit_bias": {"1": 2.0},
     "stream_options.include_usage": True, "response_format": {"type": "json_object"}, "reasoning_effort": "low",

@@ -244,9 +244,17 @@ async def test_the_older_embedding_is_not_normalised(http: httpx.AsyncClient, hu
         ("/api/chat", {"model": "seer", "messages": [USER], "tools": [TOOL]}, '"seer:latest" does not support tools'),
         ("/api/chat", {"model": "seer", "messages": [USER], "think": True}, '"seer:latest" does not support thinking'),
         ("/api/generate", {"prompt": "x", "suffix": "y"}, '"chatty:latest" does not support insert'),
-        ("/api/generate", {"prompt": "x", "template": "{{ }}"}, "template: prompts are laid out by the model's own"),
+        (
+            "/api/generate",
+            {"prompt": "x", "template": "{{ }}"},
+            "template: only .System, .Prompt, .Response, if and else",
+        ),
         ("/api/generate", {"prompt": "x", "context": [1]}, "context: these numbers are not from an"),
-        ("/api/generate", {"prompt": "x", "context": [1], "raw": True}, "context: it continues a conversation"),
+        (
+            "/api/generate",
+            {"prompt": "x", "context": [1], "raw": True},
+            "raw mode does not support template, system, or context",
+        ),
     ],
 )
 async def test_bad_input_is_named(path: str, body: dict[str, Any], message: str, http: httpx.AsyncClient):
@@ -306,3 +314,26 @@ async def test_a_timeout_that_is_none_is_named(http: httpx.AsyncClient):
     body = {"model": "chatty", "messages": [USER]}
     response = await http.post("/api/chat", json=body, headers={"x-partage-timeout": "-3s"})
     assert response.json()["error"] == 'X-Partage-Timeout: "-3s" is no duration; write 30 or "1m30s"'
+
+
+async def test_a_template_of_the_request_lays_its_prompt_out(http: httpx.AsyncClient, hub: FakeHub):
+    template = "{{ if .System }}<s>{{ .System }}{{ end }}<u>{{ .Prompt }}<a>{{ .Response }}<end>"
+    body = {"model": "chatty", "prompt": "one two", "system": "be kind", "template": template, "stream": False}
+    assert (await http.post("/api/generate", json=body)).status_code == 200
+    work = hub.requests[-1].work
+    assert isinstance(work, CompletionWork)
+    assert (work.prompt, work.raw, work.truncate) == ("<s>be kind<u>one two<a>", True, True)
+
+
+@pytest.mark.parametrize("field", [{"template": "{{ .Prompt }}"}, {"system": "x"}, {"context": [1]}])
+async def test_raw_goes_with_nothing_that_would_lay_it_out(field: dict[str, Any], http: httpx.AsyncClient):
+    response = await http.post("/api/generate", json={"model": "chatty", "prompt": "x", "raw": True, **field})
+    assert (response.status_code, response.json()["error"][:8]) == (400, "raw mode")
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+async def test_a_raw_prompt_too_long_is_cut_unless_told_not_to(truncate: bool, http: httpx.AsyncClient, hub: FakeHub):
+    await http.post("/api/generate", json={"model": "chatty", "prompt": "x", "raw": True, "truncate": truncate})
+    work = hub.requests[-1].work
+    assert isinstance(work, CompletionWork)
+    assert work.truncate is truncate

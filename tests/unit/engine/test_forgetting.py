@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from partage.engine.forgetting import forgetting, without_oldest
+from partage.engine.forgetting import SHORTEST, forgetting, without_oldest
 from partage.errors import ContextTooLong
-from partage.work import ChatWork, Delta, Message, Output, ToolCall
+from partage.work import ChatWork, CompletionWork, Delta, Message, Output, ToolCall
 
 SYSTEM = Message(role="system", content="be kind")
 
@@ -61,3 +61,56 @@ def test_a_tools_answer_goes_with_its_question():
     call = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),))
     result, last = Message(role="tool", content="5"), Message(role="user", content="and now?")
     assert without_oldest((call, result, result, last)) == (last,)
+
+
+class Tokens:
+    """A context of so many tokens, two characters each."""
+
+    def __init__(self, context: int) -> None:
+        self.context = context
+        self.taken: list[str] = []
+
+    async def answer(self, work: ChatWork | CompletionWork) -> AsyncGenerator[Output, None]:
+        texts = [work.prompt] if isinstance(work, CompletionWork) else [one.content for one in work.messages]
+        tokens = sum(len(text) // 2 for text in texts)
+        if tokens > self.context:
+            raise ContextTooLong(prompt_tokens=tokens, context_tokens=self.context)
+        self.taken = texts
+        yield Delta(text="yes")
+
+
+async def test_a_message_too_long_by_itself_loses_its_beginning_and_leaves_room_for_the_answer():
+    engine = Tokens(context=500)
+    text = "".join(f"{number:5}" for number in range(2000))
+    messages = (SYSTEM, *talk(2), Message(role="user", content=text))
+    assert [one async for one in forgetting(ChatWork(messages=messages), engine.answer)] == [Delta(text="yes")]
+    system, last = engine.taken
+    assert (system, last) == ("be kind", text[-len(last) :])
+    assert 300 < len(last) // 2 <= 375
+
+
+async def test_a_system_prompt_too_long_is_cut_and_the_question_is_not():
+    engine = Tokens(context=500)
+    messages = (Message(role="system", content="be kind " * 1000), Message(role="user", content="who are you?"))
+    assert [one async for one in forgetting(ChatWork(messages=messages), engine.answer)] == [Delta(text="yes")]
+    assert engine.taken[1] == "who are you?"
+
+
+async def test_a_raw_prompt_loses_its_beginning():
+    engine = Tokens(context=100)
+    work = CompletionWork(prompt="x" * 1000 + "the end")
+    assert [one async for one in forgetting(work, engine.answer)] == [Delta(text="yes")]
+    assert engine.taken[0].endswith("xthe end")
+
+
+async def test_it_ends_where_there_is_nothing_to_cut():
+    engine = Tokens(context=10)
+    with pytest.raises(ContextTooLong):
+        _ = [one async for one in forgetting(CompletionWork(prompt="x" * 10_000), engine.answer)]
+    with pytest.raises(ContextTooLong):
+        _ = [
+            one
+            async for one in forgetting(
+                ChatWork(messages=(Message(role="user", content="x" * SHORTEST),)), engine.answer
+            )
+        ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import jinja2
 import pytest
 
-from partage.models.templates import engine_template, jinja_of
+from partage.models.templates import engine_template, jinja_of, laid_out
 
 CHATML = (
     "{{- if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}"
@@ -75,3 +75,25 @@ def test_the_files_own_template_goes_before_one_that_came_beside_it():
     assert engine_template(CHATML, "") == jinja_of(CHATML)
     assert engine_template("", "") == ""
     assert engine_template("{{ range .Messages }}{{ end }}", "") == ""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHATML,
+        VICUNA,
+        MISTRAL,
+        "it's \\n {{ .Prompt }}",
+        "{{ if .System }}{{ if .First }}a{{ end }}b{{ else }}c{{ end }}",
+    ],
+)
+@pytest.mark.parametrize("talk", [TALK, TALK[1:], TALK[:2], [*TALK[:2], ("user", "and"), *TALK[2:]], []])
+def test_what_is_laid_out_here_is_what_the_translation_would_lay_out(template: str, talk: list[tuple[str, str]]):
+    assert laid_out(template, talk) == rendered(template, *talk)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ range .Messages }}{{ .Content }}{{ end }}", "{{ if .System }}{{ .Prompt }}", "{{ }}"]
+)
+def test_what_is_not_known_is_not_laid_out(template: str):
+    assert laid_out(template, TALK) is None
