@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias
 
 from partage.errors import ContextTooLong
 from partage.work import ChatWork, CompletionWork, Message, Output
@@ -17,7 +17,7 @@ ROOM = 4
 SHORTEST = 64
 """Characters that nothing is cut below: then it is something else that is too long."""
 
-Asked = TypeVar("Asked", ChatWork, CompletionWork)
+Asked: TypeAlias = ChatWork | CompletionWork
 
 
 async def forgetting(

@@ -70,12 +70,10 @@ class Upstream:
 
     def stream(self, work: Work) -> AsyncGenerator[Output, None]:
         match work:
-            case ChatWork(truncate=True):
-                return forgetting(work, self._chat)
+            case ChatWork(truncate=True) | CompletionWork(truncate=True, suffix=""):
+                return forgetting(work, lambda shorter: self.stream(replace(shorter, truncate=False)))
             case ChatWork():
                 return self._chat(work)
-            case CompletionWork(truncate=True, suffix=""):
-                return forgetting(work, lambda shorter: self.stream(replace(shorter, truncate=False)))
             case CompletionWork(raw=False):
                 message = Message(role="user", content=work.prompt, images=work.images)
                 return self._chat(ChatWork(messages=(message,), sampling=work.sampling, format=work.format))

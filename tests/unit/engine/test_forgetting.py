@@ -25,7 +25,8 @@ class Engine:
         self.begins = begins
         self.asked: list[tuple[Message, ...]] = []
 
-    async def answer(self, work: ChatWork) -> AsyncGenerator[Output, None]:
+    async def answer(self, work: ChatWork | CompletionWork) -> AsyncGenerator[Output, None]:
+        assert isinstance(work, ChatWork)
         self.asked.append(work.messages)
         if self.begins:
             yield Delta(text="well")
