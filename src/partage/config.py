@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import msgspec
 from ruamel.yaml import YAML, YAMLError
 
+from partage.config_errors import Place, WrongSetting, check_keys, line_of, told
 from partage.config_sections import (
     AlertsConfig,
     ClientConfig,
@@ -29,7 +30,7 @@ from partage.quantities import parse_bytes, parse_duration_s, parse_share
 
 MAX_FILE_BYTES = 1 << 20
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 Keyed = TypeVar("Keyed", ClientConfig, RemoteConfig)
 UNITS: dict[str, Callable[[str], float]] = {"_bytes": parse_bytes, "_s": parse_duration_s, "_share": parse_share}
 
@@ -116,6 +117,9 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     if file is not None:
         try:
             config = _from_file(config, _read_yaml(file), environ)
+        except WrongSetting as error:
+            line = line_of(file, error.place)
+            raise ConfigError(f"{file}{f':{line}' if line else ''}: {error.message}") from error.__cause__
         except ConfigError as error:
             raise ConfigError(f"{file}: {error.message}") from error.__cause__
     return _from_environment(config, environ)
@@ -142,55 +146,55 @@ def _read_yaml(file: Path) -> object:
 
 
 def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> Config:
-    file = _convert(document, _File, "")
-    devices = tuple(_convert(entry, DeviceConfig, f"devices[{n}]") for n, entry in enumerate(file.devices))
+    file = _convert(document, _File, ())
+    devices = tuple(_convert(entry, DeviceConfig, ("devices", n)) for n, entry in enumerate(file.devices))
     for n, device in enumerate(devices):
         if device.host == (device.gpu is not None):
-            raise ConfigError(f"devices[{n}]: say either `gpu: 0` (or a UUID) or `host: true`")
+            raise WrongSetting(("devices", n), "say either `gpu: 0` (or a UUID) or `host: true`")
     return msgspec.structs.replace(
         config,
-        hub=_convert(file.hub, HubConfig, "hub"),
-        documents=_convert(file.documents, DocumentsConfig, "documents"),
-        rag=_convert(file.rag, RagConfig, "rag"),
-        dashboard=_convert(file.dashboard, DashboardConfig, "dashboard"),
+        hub=_convert(file.hub, HubConfig, ("hub",)),
+        documents=_convert(file.documents, DocumentsConfig, ("documents",)),
+        rag=_convert(file.rag, RagConfig, ("rag",)),
+        dashboard=_convert(file.dashboard, DashboardConfig, ("dashboard",)),
         devices=devices,
-        models={name: _convert(entry, ModelConfig, f"models.{name}") for name, entry in file.models.items()},
+        models={name: _convert(entry, ModelConfig, ("models", name)) for name, entry in file.models.items()},
         clients={
-            name: _checked(
-                name, _with_key(f"clients.{name}", _convert(entry, ClientConfig, f"clients.{name}"), environ)
-            )
+            name: _with_key(("clients", name), _convert(entry, ClientConfig, ("clients", name)), environ)
             for name, entry in file.clients.items()
         },
         remotes={
-            name: _with_key(f"remotes.{name}", _convert(entry, RemoteConfig, f"remotes.{name}"), environ)
+            name: _with_key(
+                ("remotes", name), _with_url(name, _convert(entry, RemoteConfig, ("remotes", name))), environ
+            )
             for name, entry in file.remotes.items()
         },
-        alerts=_convert(file.alerts, AlertsConfig, "alerts"),
-        leases=_convert(file.leases, LeasesConfig, "leases"),
+        alerts=_convert(file.alerts, AlertsConfig, ("alerts",)),
+        leases=_convert(file.leases, LeasesConfig, ("leases",)),
         registry=file.registry or "",
         ollama_models=_directory(file.ollama_models),
         models_dir=_directory(file.models_dir),
     )
 
 
-def _convert(document: object, kind: type[T], where: str) -> T:
+def _convert(document: object, kind: type[T], place: Place) -> T:
     """A section of the file: its quantities read by the unit in the field's name, then checked against its type."""
-    prefix = f"{where}: " if where else ""
     entry: object = {} if document is None else document
     if isinstance(entry, dict):
         entry = dict(cast("dict[str, object]", entry))
-        for field in msgspec.structs.fields(kind):  # pyright: ignore[reportArgumentType] every T here is a Struct
+        check_keys(entry, kind, place)
+        for field in msgspec.structs.fields(kind):
             value = entry.get(field.encode_name)
             parse = next((parse for unit, parse in UNITS.items() if field.name.endswith(unit)), None)
             if isinstance(value, str) and parse is not None:
                 try:
                     entry[field.encode_name] = parse(value)
                 except InvalidRequest as error:
-                    raise ConfigError(f"{prefix}{field.encode_name}: {error.message}") from None
+                    raise WrongSetting((*place, field.encode_name), error.message) from None
     try:
         return msgspec.convert(entry, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{prefix}{error}") from None
+        raise told(error, kind, entry, place) from None
 
 
 def _directory(text: str | None) -> Path | None:
@@ -205,23 +209,23 @@ def _streams(text: str | None) -> int:
     return int(text)
 
 
-def _checked(name: str, entry: ClientConfig) -> ClientConfig:
-    if entry.weight <= 0:
-        raise ConfigError(f"clients.{name}.weight must be greater than 0")
+def _with_url(name: str, entry: RemoteConfig) -> RemoteConfig:
+    if not entry.url.startswith(("http://", "https://")):
+        raise WrongSetting(("remotes", name, "url"), f"{entry.url!r} must begin with http:// or https://")
     return entry
 
 
-def _with_key(where: str, entry: Keyed, environ: Mapping[str, str]) -> Keyed:
+def _with_key(place: Place, entry: Keyed, environ: Mapping[str, str]) -> Keyed:
     if entry.key_env is not None:
         key = environ.get(entry.key_env)
         if not key:
-            raise ConfigError(f"{where}.key_env: the environment has no {entry.key_env}")
+            raise WrongSetting((*place, "key_env"), f"the environment has no {entry.key_env}")
         return msgspec.structs.replace(entry, key=key)
     if entry.key_file is not None:
         try:
             return msgspec.structs.replace(entry, key=Path(entry.key_file).read_text(encoding="utf-8").strip())
         except OSError as error:
-            raise ConfigError(f"{where}.key_file: {entry.key_file} cannot be read: {error.strerror}") from None
+            raise WrongSetting((*place, "key_file"), f"{entry.key_file} cannot be read: {error.strerror}") from None
     return entry
 
 

@@ -11,6 +11,10 @@ from partage.domain import Class, Client
 CLASSES = {"interactive": Class.INTERACTIVE, "normal": Class.NORMAL, "batch": Class.BATCH}
 
 KvType = Literal["f16", "q8_0", "q4_0"]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,22 +26,22 @@ class DeviceConfig(Section, frozen=True, rename={"memory_bytes": "memory", "rese
 
     gpu: int | str | None = None
     host: bool = False
-    memory_bytes: int | None = None
+    memory_bytes: Bytes | None = None
     """Promise at most this much of it."""
-    reserve_bytes: int | None = None
-    cores: int | None = None
+    reserve_bytes: Bytes | None = None
+    cores: Count | None = None
 
 
 class ModelConfig(Section, frozen=True, rename={"context_tokens": "context", "keep_alive_s": "keep_alive"}):
     """`models:` one entry. None: chosen from the model and the machine."""
 
-    context_tokens: int | None = None
-    slots: int | None = None
-    threads: int | None = None
+    context_tokens: Count | None = None
+    slots: Count | None = None
+    threads: Count | None = None
     gpu: int | str | tuple[int | str, ...] | None = None
     """The GPU it may use, or several, by index or UUID; `none`: the host alone. Where it does not fit there, layers stay on
     the host, as on a machine without the other GPUs."""
-    gpu_layers: int | None = None
+    gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """As llama.cpp counts them, the head included; 0: the host alone."""
     keep: Literal["pinned"] | None = None
     keep_alive_s: float | None = None
@@ -51,17 +55,17 @@ class ClientConfig(
     """`clients:` one entry: how urgent it is, what it may use, and how it is recognised."""
 
     class_: Literal["interactive", "normal", "batch"] = "normal"
-    weight: float = 1.0
+    weight: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     key: str | None = None
     key_env: str | None = None
     key_file: str | None = None
     address: str | None = None
     container: str | None = None
     """The name of the container it calls from, where Docker can be asked."""
-    max_concurrent: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    timeout_s: float | None = None
+    max_concurrent: Count | None = None
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    timeout_s: Seconds | None = None
     hard_deadline: bool = False
 
     def client(self, name: str) -> Client:
@@ -91,20 +95,20 @@ class HubConfig(
     },
 ):
     host: str = "127.0.0.1"
-    port: int = 11434
+    port: Port = 11434
     keep_alive_s: float = 300.0
-    max_queue: int = 512
-    context_tokens: int = 4096
+    max_queue: Count = 512
+    context_tokens: Count = 4096
     """Per slot, for models that say nothing else."""
-    slots: int | None = None
+    slots: Count | None = None
     kv_type: KvType = "f16"
     flash_attention: bool = True
-    load_timeout_s: float = 300.0
-    prompt_cache_bytes: int = 0
+    load_timeout_s: Seconds = 300.0
+    prompt_cache_bytes: Bytes = 0
     """RAM that llama.cpp may use per engine to remember prompts; its own default is 8 GiB, uncounted."""
-    park_budget_bytes: int | None = None
+    park_budget_bytes: Bytes | None = None
     """RAM that idle engines may be parked in when their GPU is wanted by others; None: a fifth of it, where a GPU can."""
-    max_body_bytes: int = 100 << 20
+    max_body_bytes: Bytes = 100 << 20
     origins: tuple[str, ...] = ()
     """Web origins let in besides the local ones; `*` matches any text."""
     hosts: tuple[str, ...] = ()
@@ -115,7 +119,7 @@ class HubConfig(
     launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
     standby: bool = True
     """Keep one worker of the built-in engine waiting with its imports done (24 MiB), so that models load sooner."""
-    journal_bytes: int = 64 << 20
+    journal_bytes: Bytes = 64 << 20
     docker: str | None = "/var/run/docker.sock"
     """Where Docker is asked (read only) which container calls; null: never."""
     traces: str | None = None
@@ -124,25 +128,25 @@ class HubConfig(
 
 class DocumentsConfig(Section, frozen=True, rename={"timeout_s": "timeout", "max_file_bytes": "max_file"}):
     host: str = "127.0.0.1"
-    port: int = 8101
+    port: Port = 8101
     vision_model: str | None = None
-    workers: int = 1
-    timeout_s: float = 120.0
-    max_file_bytes: int = 100 << 20
+    workers: Count = 1
+    timeout_s: Seconds = 120.0
+    max_file_bytes: Bytes = 100 << 20
 
 
 class RagConfig(Section, frozen=True, rename={"query_timeout_s": "timeout", "embed_timeout_s": "embed_timeout"}):
     host: str = "127.0.0.1"
-    port: int = 8102
+    port: Port = 8102
     embed_model: str = "all-minilm:22m"
     chat_model: str | None = None
-    query_timeout_s: float = 30.0
-    embed_timeout_s: float = 10.0
+    query_timeout_s: Seconds = 30.0
+    embed_timeout_s: Seconds = 10.0
 
 
 class DashboardConfig(Section, frozen=True):
     host: str = "127.0.0.1"
-    port: int = 11435
+    port: Port = 11435
 
 
 class RemoteConfig(Section, frozen=True):
@@ -155,7 +159,7 @@ class RemoteConfig(Section, frozen=True):
     key: str | None = None
     key_env: str | None = None
     key_file: str | None = None
-    slots: int = 4
+    slots: Count = 4
 
 
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -184,7 +188,7 @@ class AlertsConfig(
     """`alerts:` when to raise them (docs/alerts.md) and whom to tell."""
 
     gpu_memory_share: Share = 0.9
-    gpu_memory_for_s: float = 60.0
+    gpu_memory_for_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     deadline_miss_share: Share = 0.01
     loading_share: Share = 0.25
     drift_share: Share = 0.1

@@ -57,7 +57,7 @@ def test_the_example_of_the_design_is_understood(tmp_path: Path):
         ("clients: {chat: {key_env: NOT_SET}}", "NOT_SET"),
         ("clients: {chat: {weight: 0}}", "clients.chat.weight"),
         ("hub: [", "not valid YAML"),
-        ("- just a list", "object"),
+        ("- just a list", "a mapping of keys to values is needed, not a list"),
     ],
 )
 def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, named: str):
@@ -66,6 +66,31 @@ def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, named: s
         load_config(path, {})
     assert str(path) in caught.value.message
     assert named in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hub:\n  prt: 1", ":2: hub.prt: there is no such setting; did you mean port?"),
+        ("leases: {x: 1}", ":1: leases.x: there is no such setting; there are over_limit"),
+        ("\nhub: {port: abc}", ":2: hub.port: a whole number is needed, not 'abc'"),
+        ("hub: {port: 99999}", ":1: hub.port: a whole number, at most 65535, is needed, not 99999"),
+        ("models:\n  a:b:\n    slots: -1", ":3: models.a:b.slots: a whole number, at least 1, is needed, not -1"),
+        ("models: {a: {keep: pin}}", ":1: models.a.keep: 'pin' is none of pinned"),
+        ("devices: [{gpu: 0, memory: [1]}]", ":1: devices[0].memory: a size such as 6GiB is needed, not a list"),
+        ("devices: [{gpu: 0, reserve: 1 apple}]", ":1: devices[0].reserve: '1 apple' is not a size"),
+        ("devices: {gpu: 0}", ":1: devices: a list is needed, not a mapping"),
+        ("alerts: {gpu_memory: 200%}", ":1: alerts.gpu_memory: a share such as 90%, at most 100%, is needed, not 2.0"),
+        ("clients: {a: {weight: 0}}", ":1: clients.a.weight: a number, more than 0, is needed, not 0"),
+        ("remotes: {r: {kind: ollama}}", ":1: remotes.r: url is missing"),
+        ("remotes: {r: {kind: ollama, url: nonsense}}", ":1: remotes.r.url: 'nonsense' must begin with http://"),
+    ],
+)
+def test_an_error_says_the_line_and_what_would_be_right(tmp_path: Path, text: str, message: str):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert caught.value.message.startswith(f"{path}{message}")
 
 
 def test_ollamas_environment_is_honoured_and_wins_over_the_file(tmp_path: Path):

@@ -57,7 +57,7 @@ class GgufDirectory:
             try:
                 models.append(self._model(found))
             except PartageError as error:
-                self._say(f"{found.shards[0]} left out: {error.message}")
+                self._say(_left_out(found.shards[0], error))
         return models
 
     def find(self, name: Name) -> Model | None:
@@ -132,6 +132,10 @@ class GgufDirectory:
             log.warning("%s", message)
 
 
+def _left_out(path: Path, error: PartageError) -> str:
+    return f"{path} left out: {error.message.removeprefix(f'{path}: ')}"
+
+
 def _models_of(files: Iterable[Path], say: Callable[[str], None]) -> list[_Found]:
     projectors: dict[Path, list[Path]] = {}
     weights: dict[tuple[Path, str], list[Path]] = {}
@@ -150,7 +154,7 @@ def _models_of(files: Iterable[Path], say: Callable[[str], None]) -> list[_Found
             projector = _projector_for(model, projectors.get(folder, []), alone=len(bases.get(folder, ())) == 1)
             found.append(_Found(names.parse(f"{model}:{tag}"), shards, projector))
         except (ModelFileError, InvalidRequest) as error:
-            say(f"{paths[0]} left out: {error.message}")
+            say(_left_out(paths[0], error))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from yarl import URL
@@ -14,6 +15,8 @@ from partage.models.shelves import Shelf, Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
 
+log = logging.getLogger(__name__)
+
 
 def workshop_of(config: Config, *, home: Path | None = None) -> Workshop:
     """`home`: another store than the configured one."""
@@ -21,6 +24,9 @@ def workshop_of(config: Config, *, home: Path | None = None) -> Workshop:
 
 
 def shelves_of(config: Config, *, home: Path | None = None) -> Shelves:
+    for setting, directory in (("ollama_models", config.ollama_models), ("models_dir", config.models_dir)):
+        if directory is not None and not directory.is_dir():
+            log.warning("%s: there is no directory %s, so no models come from it", setting, directory)
     shelves: list[Shelf] = []
     if config.ollama_models is not None:
         shelves.append(OllamaDirectory(config.ollama_models, _host(config.registry)))
