@@ -2,8 +2,8 @@
 
     python -m bench.kills [--kills 200] [--seed 1]
 
-SIGKILL while an engine loads, reads a prompt, decodes, idles, stops; while six clients ask for two models of which one fits
-the memory. At the end everything that the hub holds is counted against what it held before the first request.
+SIGKILL while an engine loads, reads a prompt, decodes, is paused (by hand), idles, stops; while six clients ask for two models
+of which one fits the memory. At the end everything that the hub holds is counted against what it held before the first request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -29,7 +29,13 @@ from bench.census import EngineNow, Held, Phase
 from bench.live_hub import CHAT, EMBED, LiveHub, live_hub
 from partage.json_value import JsonObject
 
-WANTED: tuple[tuple[Phase, int], ...] = (("loading", 3), ("prefill", 3), ("decoding", 3), ("idle", 1))
+WANTED: tuple[tuple[Phase, int], ...] = (
+    ("loading", 3),
+    ("prefill", 2),
+    ("decoding", 3),
+    ("paused", 1),
+    ("idle", 1),
+)
 """What to look for, and how often of ten."""
 KINDS = ("embed", "embed", "prefill", "decoding", "decoding", "whole")
 """What each client does."""
@@ -85,36 +91,36 @@ class Clients:
         try:
             match kind:
                 case "embed":
-                    await self._embed(number)
+                    await self._embed(number, kind)
                 case "whole":
-                    await self._whole(number)
+                    await self._whole(number, kind)
                 case _:
                     await self._stream(number, LONG if kind == "prefill" else "Count on.", kind)
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
             self._tally.defects.append(f"{kind}: {type(error).__name__}: {error}")
 
-    async def _embed(self, number: int) -> None:
+    async def _embed(self, number: int, kind: str) -> None:
         body: JsonObject = {"model": EMBED, "input": [f"text {number}", LONG]}
         async with self._session.post(f"{self._url}/api/embed", json=body) as answer:
             said = cast("JsonObject", await answer.json())
             if answer.status == 200:
                 assert len(cast("list[object]", said["embeddings"])) == 2
-            self._count("answer" if answer.status == 200 else self._words(said, answer))
+            self._count("answer" if answer.status == 200 else self._words(kind, said, answer))
 
-    async def _whole(self, number: int) -> None:
+    async def _whole(self, number: int, kind: str) -> None:
         body = _chat(f"Say {number}.", tokens=24, stream=False)
         async with self._session.post(f"{self._url}/api/chat", json=body) as answer:
             said = cast("JsonObject", await answer.json())
             if answer.status == 200 and not said.get("done"):
                 self._tally.defects.append(f"half an answer as a whole one: {said}")
-            self._count("answer" if answer.status == 200 else self._words(said, answer))
+            self._count("answer" if answer.status == 200 else self._words(kind, said, answer))
 
     async def _stream(self, number: int, text: str, kind: str) -> None:
         body = _chat(f"{number} {self._chance.random()} {text}", tokens=8 if kind == "prefill" else 60, stream=True)
         pieces = ends = 0
         async with self._session.post(f"{self._url}/api/chat", json=body) as answer:
             if answer.status != 200:
-                self._count(self._words(await answer.json(), answer))
+                self._count(self._words(kind, await answer.json(), answer))
                 return
             async for line in answer.content:
                 said = cast("JsonObject", json.loads(line))
@@ -127,10 +133,10 @@ class Clients:
             self._tally.defects.append(f"{kind}: a stream with {pieces} pieces and {ends} ends")
         self._count("answer")
 
-    def _words(self, said: JsonObject, answer: aiohttp.ClientResponse) -> str:
+    def _words(self, kind: str, said: JsonObject, answer: aiohttp.ClientResponse) -> str:
         if not said.get("error"):
             self._tally.defects.append(f"status {answer.status} without an error: {said}")
-        return f"{answer.status}: {_first_line(said)}"
+        return f"{kind}: {answer.status}: {_first_line(said)}"
 
     def _count(self, outcome: str) -> None:
         self._tally.outcomes[outcome] += 1
@@ -181,12 +187,26 @@ async def kill(hub: LiveHub, count: int, tally: Tally, chance: random.Random) ->
     while tally.killed.total() < count:
         await somebody_answered(tally)
         await asyncio.sleep(chance.random())
-        engine = await find(hub, chance.choice(phases))
-        if engine is None:
-            continue
-        with suppress(ProcessLookupError):
-            os.kill(engine.pid, signal.SIGKILL)
-            tally.killed[engine.phase] += 1
+        phase = chance.choice(phases)
+        async with paused_by_hand(hub) if phase == "paused" else nullcontext():
+            engine = await find(hub, phase)
+            if engine is None:
+                continue
+            with suppress(ProcessLookupError):
+                os.kill(engine.pid, signal.SIGKILL)
+                tally.killed[engine.phase] += 1
+
+
+@asynccontextmanager
+async def paused_by_hand(hub: LiveHub) -> AsyncGenerator[None]:
+    """Both models, so that whichever serves stands still."""
+    for model in (CHAT, EMBED):
+        await hub.post("/admin/pause", {"model": model, "paused": True})
+    try:
+        yield
+    finally:
+        for model in (CHAT, EMBED):
+            await hub.post("/admin/pause", {"model": model, "paused": False})
 
 
 async def emptied(hub: LiveHub) -> Held:
