@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from partage.clock import Clock
 from partage.domain import Client
@@ -55,7 +57,7 @@ class Clients:
             return found
         if self._require_key:
             raise Unauthorized("this server needs an API key: send it as `Authorization: Bearer KEY`")
-        return self._addresses.get(address) or self._learned.get(address) or Client(name=address or "local")
+        return self._addresses.get(address) or self._learned.get(address) or _stranger(address)
 
     def learn_addresses(self, clients: Mapping[str, Client]) -> None:
         """Who calls from which address, as far as Docker knows it now; replaces what was learned before."""
@@ -80,3 +82,13 @@ class Clients:
                 )
         minute.uses.append((now_s, tokens))
         minute.tokens += tokens
+
+
+@lru_cache(maxsize=1000)
+def _stranger(address: str) -> Client:
+    """A client of its own per address. A proxy's X-Forwarded-For may hold anything, also the name of one with a key."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return Client(name="unknown" if address else "local")
+    return Client(name=address)

@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol
 
 import pytest
 
+from partage.clock import FakeClock
 from partage.domain import Client, Request
 from partage.engine.fake import FakeEngine, settle
 from partage.errors import (
@@ -23,7 +24,7 @@ from partage.errors import (
     Unauthorized,
     Unsupported,
 )
-from partage.hub.clients import KnownClient
+from partage.hub.clients import Clients, KnownClient
 from partage.hub.weighing import Weigher
 from partage.policy.events import UnloadAsked
 from partage.policy.settings import PolicySettings
@@ -357,6 +358,13 @@ async def test_a_key_names_its_client_and_a_wrong_one_is_refused_where_keys_are_
         house.hub.clients._require_key = True
         with pytest.raises(Unauthorized):
             house.hub.clients.identify(api_key="wrong", address="10.0.0.1")
+
+
+@pytest.mark.parametrize("address", ["chat", "10.0.0.1, chat", "a" * 10_000])
+def test_nobody_takes_the_name_of_a_client_with_a_key_for_an_address(address: str):
+    clients = Clients({"chat": KnownClient(client=Client(name="chat"), key="s3cret")}, FakeClock())
+    assert clients.identify(api_key=None, address=address).name == "unknown"
+    assert clients.identify(api_key=None, address="2001:db8::1").name == "2001:db8::1"
 
 
 async def test_a_client_over_its_own_rate_is_told_when_it_may_come_back(open_house: OpenHouse):
