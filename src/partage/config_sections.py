@@ -110,9 +110,9 @@ class HubConfig(
     """RAM that idle engines may be parked in when their GPU is wanted by others; None: a fifth of it, where a GPU can."""
     max_body_bytes: Bytes = 100 << 20
     origins: tuple[str, ...] = ()
-    """Web origins let in besides the local ones; `*` matches any text."""
+    """Web origins let in besides the local ones, by the services too; `*` matches any text."""
     hosts: tuple[str, ...] = ()
-    """Host headers let in besides the local ones, where the hub is bound to a loopback address."""
+    """Host headers let in besides the local ones, where the hub, or a service beside it, is bound to a loopback address."""
     fetch_images: bool = False
     """Fetch pictures that requests name by http(s) URL, from public addresses only."""
     require_key: bool = False

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from starlette.types import ASGIApp
+
+from partage import __version__
+from partage.api.gate import Gate
+from partage.api.ports import ApiSettings
 from partage.config import Config
 from partage.serve.extras import require
 from partage.serve.http import bind, is_loopback, serve
@@ -19,6 +24,19 @@ def documents_url(config: Config) -> str:
 
 def rag_url(config: Config) -> str:
     return config.rag_url or f"http://{config.rag.host}:{config.rag.port}"
+
+
+def gated(app: ASGIApp, config: Config, host: str) -> Gate:
+    """As the hub's own API: a page in somebody's browser must neither read the documents of this machine nor add to them."""
+    return Gate(
+        app,
+        ApiSettings(
+            version=__version__,
+            loopback=is_loopback(host),
+            allowed_hosts=config.hub.hosts,
+            allowed_origins=config.hub.origins,
+        ),
+    )
 
 
 def key_of(config: Config, name: str) -> str | None:
@@ -43,7 +61,7 @@ async def run_documents(config: Config, *, announce: bool = False) -> None:
         timeout_s=config.documents.timeout_s,
         limits=Limits(upload_bytes=config.documents.max_file_bytes),
     )
-    await serve(create_app(settings), listener, announce=announce)
+    await serve(gated(create_app(settings), config, config.documents.host), listener, announce=announce)
 
 
 async def run_rag(config: Config, *, announce: bool = False) -> None:
@@ -65,7 +83,7 @@ async def run_rag(config: Config, *, announce: bool = False) -> None:
         query_timeout_s=config.rag.query_timeout_s,
         embed_timeout_s=config.rag.embed_timeout_s,
     )
-    await serve(create_app(settings), listener, announce=announce)
+    await serve(gated(create_app(settings), config, config.rag.host), listener, announce=announce)
 
 
 async def run_dashboard(config: Config, *, announce: bool = False) -> None:
