@@ -26,8 +26,9 @@ from partage.api.ollama_library import OllamaLibraryApi
 from partage.api.ollama_models import OllamaModelsApi
 from partage.api.openai import OpenAIApi
 from partage.api.ports import ApiSettings, HubPort
-from partage.api.problems import Dialect, dialect_of, headers_of
+from partage.api.problems import OPENAI, Dialect, dialect_of, headers_of
 from partage.api.responses import ResponsesApi
+from partage.api.switching import SwitchingApi
 from partage.api.watching import WatchApi, WatchPort
 from partage.errors import MethodNotAllowed, NotFound, PartageError
 from partage.http_status import status_of
@@ -46,6 +47,7 @@ NOT_HERE = {
     "/api/me": "there are no accounts: nothing leaves this machine",
     "/api/signout": "there are no accounts: nothing leaves this machine",
     "/api/user": "there are no accounts: nothing leaves this machine",
+    "/upstream": "engines are not reached around the hub; send requests to /v1 or /api with the model's name",
     "/api/experimental": "nothing leaves this machine: no web search, no cloud models",
 }
 """What clients of Ollama and OpenAI may look for: the start of a path, and what to do instead."""
@@ -59,11 +61,14 @@ def create_app(
     ollama, ollama_models = OllamaApi(hub, settings), OllamaModelsApi(hub, settings)
     library = OllamaLibraryApi(hub, settings)
     openai, anthropic, admin = OpenAIApi(hub, settings), AnthropicApi(hub, settings), AdminApi(hub)
-    responses = ResponsesApi(hub, settings)
+    responses, switching = ResponsesApi(hub, settings), SwitchingApi(hub)
     ids = RequestIds()
 
-    def route(method: str, path: str, handler: Handler, *, needs_key: bool = True) -> Route:
-        endpoint = Endpoint(handler, hub if needs_key else None, ids, dialect_of(path), settings.max_body_bytes)
+    def route(
+        method: str, path: str, handler: Handler, *, needs_key: bool = True, dialect: Dialect | None = None
+    ) -> Route:
+        identifies = hub if needs_key else None
+        endpoint = Endpoint(handler, identifies, ids, dialect or dialect_of(path), settings.max_body_bytes)
         return Route(path, endpoint, methods=[method])
 
     routes = [
@@ -97,6 +102,16 @@ def create_app(
         route("GET", "/admin/status", admin.status),
         route("POST", "/admin/pin", admin.pin),
         route("POST", "/admin/pause", admin.pause),
+        # As peers have them: vLLM and llama.cpp, llama-swap, and llama.cpp without the /v1.
+        route("GET", "/health", admin.health, needs_key=False),
+        route("GET", "/running", switching.running),
+        route("GET", "/unload", switching.unload_all),
+        route("POST", "/api/models/unload", switching.unload_all),
+        route("POST", "/api/models/unload/{model:path}", switching.unload),
+        route("POST", "/chat/completions", openai.chat, dialect=OPENAI),
+        route("POST", "/completions", openai.completion, dialect=OPENAI),
+        route("POST", "/embeddings", openai.embeddings, dialect=OPENAI),
+        route("GET", "/models", openai.models, dialect=OPENAI),
     ]
     if watch is not None:
         watching = WatchApi(watch)
@@ -145,7 +160,8 @@ class Endpoint:
         self._body_limit_bytes = body_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, id_=self._ids.next(), body_limit_bytes=self._body_limit_bytes)
+        id_, limit_bytes = self._ids.next(), self._body_limit_bytes
+        exchange = Exchange(scope, receive, send, id_=id_, body_limit_bytes=limit_bytes, json=self._dialect.json)
         try:
             if self._hub is not None:
                 exchange.client = self._hub.identify(api_key=exchange.api_key, address=exchange.address)

@@ -8,12 +8,10 @@ from collections.abc import AsyncGenerator
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from partage.api.problems import Headers
+from partage.api.problems import JSON, Headers
 from partage.api.unpacking import unpacked
 from partage.domain import Client, RequestId
 from partage.errors import PartageError, TooLarge, Unsupported
-
-JSON = b"application/json"
 
 
 class ClientLeft(Exception):
@@ -21,9 +19,29 @@ class ClientLeft(Exception):
 
 
 class Exchange:
-    __slots__ = ("_body_limit_bytes", "client", "id", "receive", "scope", "send", "started", "writes", "writing")
+    __slots__ = (
+        "_body_limit_bytes",
+        "_json",
+        "client",
+        "id",
+        "receive",
+        "scope",
+        "send",
+        "started",
+        "writes",
+        "writing",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, id_: RequestId, body_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        id_: RequestId,
+        body_limit_bytes: int,
+        json: bytes = JSON,
+    ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -34,6 +52,7 @@ class Exchange:
         self.writes = 0
         self.writing = False
         self._body_limit_bytes = body_limit_bytes
+        self._json = json
 
     def header(self, name: bytes) -> str | None:
         for key, value in self.scope["headers"]:
@@ -114,10 +133,10 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": chunk, "more_body": False})
 
     async def answer(
-        self, body: bytes, *, status: int = 200, content_type: bytes = JSON, headers: Headers | None = None
+        self, body: bytes, *, status: int = 200, content_type: bytes = b"", headers: Headers | None = None
     ) -> None:
         length = (b"content-length", b"%d" % len(body))
-        await self.start(content_type, [length, *(headers or [])], status)
+        await self.start(content_type or self._json, [length, *(headers or [])], status)
         await self.finish(body)
 
     async def answer_json(self, value: object) -> None:

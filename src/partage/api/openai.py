@@ -130,7 +130,8 @@ class OpenAIApi:
         await exchange.answer_json({"object": "list", "data": models, "has_more": False})
 
     async def model(self, exchange: Exchange) -> None:
-        await exchange.answer_json(_model(self._hub.model(exchange.path_parameter("model"))))
+        asked = exchange.path_parameter("model")
+        await exchange.answer_json(_model(self._hub.model(asked)) | {"id": asked})
 
 
 def _embed_work(asked: EmbeddingsIn, model: Model) -> EmbedWork:

@@ -15,6 +15,8 @@ from partage.json_value import JsonObject
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
+JSON = b"application/json"
+
 
 def headers_of(error: PartageError) -> Headers:
     wait = retry_after(error)
@@ -34,6 +36,8 @@ class Dialect:
     """How one family of clients wants to read an error, before the first byte and after it."""
 
     name: str
+    json: bytes
+    """The content type of its JSON, to the letter: some clients compare it."""
     body: Callable[[PartageError], bytes]
     frame: Callable[[PartageError], bytes]
 
@@ -93,10 +97,10 @@ def _code(error: PartageError) -> str | None:
             return None
 
 
-OLLAMA = Dialect("ollama", _ollama_body, lambda error: _ollama_body(error) + b"\n")
-OPENAI = Dialect("openai", _openai_body, lambda error: b"data: " + _openai_body(error) + b"\n\n")
+OLLAMA = Dialect("ollama", b"application/json; charset=utf-8", _ollama_body, lambda error: _ollama_body(error) + b"\n")
+OPENAI = Dialect("openai", JSON, _openai_body, lambda error: b"data: " + _openai_body(error) + b"\n\n")
 ANTHROPIC = Dialect(
-    "anthropic", _anthropic_body, lambda error: b"event: error\ndata: " + _anthropic_body(error) + b"\n\n"
+    "anthropic", JSON, _anthropic_body, lambda error: b"event: error\ndata: " + _anthropic_body(error) + b"\n\n"
 )
 
 
@@ -108,7 +112,7 @@ def _response_frame(error: PartageError) -> bytes:
     return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
 
-RESPONSES = Dialect("responses", _openai_body, _response_frame)
+RESPONSES = Dialect("responses", JSON, _openai_body, _response_frame)
 
 
 def dialect_of(path: str) -> Dialect:

@@ -71,8 +71,15 @@ def laid_out(template: str, messages: Iterable[tuple[str, str]]) -> str | None:
                 turn = dict.fromkeys(turn, "")
             case _:
                 turn["Prompt"] = f"{turn['Prompt']}\n\n{content}" if turn["Prompt"] else content
-    parts += _filled(whole[: whole.index(_ANSWER)], turn)
+    parts += _filled(_up_to_answer(whole), turn)
     return "".join(parts)
+
+
+def _up_to_answer(pieces: list[_Piece]) -> list[_Piece]:
+    """What is said before the answer; the conditions that it stands in are closed."""
+    before = pieces[: pieces.index(_ANSWER)]
+    kinds = [piece.kind for piece in before]
+    return before + [_Piece("end")] * (kinds.count("if") - kinds.count("end"))
 
 
 def _filled(pieces: Iterable[_Piece], turn: Mapping[str, str]) -> Iterator[str]:
@@ -108,9 +115,9 @@ def _holds(condition: _Condition, turn: Mapping[str, str]) -> bool:
 
 def _translated(template: str) -> str:
     whole = _pieces(template)
-    opening = "".join(map(_in_jinja, whole[: whole.index(_ANSWER)]))
+    opening = "".join(map(_in_jinja, _up_to_answer(whole)))
     turn = "".join(map(_in_jinja, whole))
-    reset = "{%- set turn.system = '' -%}{%- set turn.prompt = '' -%}{%- set turn.first = false -%}"
+    reset = "".join(f"{{%- set turn.{name} = '' -%}}" for name in ("system", "prompt", "response", "first"))
     return (
         "{%- set turn = namespace(system='', prompt='', response='', first=true) -%}"
         "{%- for message in messages -%}"
@@ -147,11 +154,11 @@ def _condition_in_jinja(condition: _Condition) -> str:
 
 
 def _pieces(template: str) -> list[_Piece]:
-    """The template in pieces; where the answer goes is one of them, outside of every condition. Raises _Untranslatable."""
+    """The template in pieces; where the answer goes is one of them. Raises _Untranslatable."""
     if len(template) > _LONGEST:
         raise _Untranslatable
     pieces: list[_Piece] = []
-    depth, position, trims, answered = 0, 0, False, False
+    depth, position, trims = 0, 0, False
     for action in [*_ACTION.finditer(template), None]:
         text = template[position : action.start() if action else len(template)]
         text = text.lstrip() if trims else text
@@ -166,13 +173,9 @@ def _pieces(template: str) -> list[_Piece]:
         piece = _piece(action["words"])
         pieces.append(piece)
         depth += {"if": 1, "end": -1}.get(piece.kind, 0)
-        if piece == _ANSWER and not answered:
-            if depth > 0:
-                raise _Untranslatable
-            answered = True
     if depth != 0:
         raise _Untranslatable
-    return pieces if answered else [*pieces, _ANSWER]
+    return pieces if _ANSWER in pieces else [*pieces, _ANSWER]
 
 
 def _piece(words: str) -> _Piece:

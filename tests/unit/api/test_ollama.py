@@ -62,7 +62,7 @@ async def test_a_chat_streams_lines_of_json(http: httpx.AsyncClient):
 
 async def test_a_chat_that_is_not_streamed_is_one_object(http: httpx.AsyncClient):
     response = await http.post("/api/chat", json={"model": "chatty", "messages": [USER], "stream": False})
-    assert response.headers["content-type"] == "application/json"
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
     answer = response.json()
     assert answer["message"] == {"role": "assistant", "content": "one two"}
     assert (answer["done"], answer["done_reason"], answer["eval_count"]) == (True, "stop", 2)

@@ -242,7 +242,7 @@ async def test_models_are_listed_and_found(http: httpx.AsyncClient):
     chatty |= {"type": "model", "display_name": "chatty:latest", "created_at": fake_model("chatty").modified_at}
     listed = (await http.get("/v1/models")).json()
     assert (listed["object"], listed["data"][0]) == ("list", chatty)
-    assert (await http.get("/v1/models/chatty")).json() == chatty
+    assert (await http.get("/v1/models/chatty")).json() == chatty | {"id": "chatty"}
     missing = await http.get("/v1/models/some/body:x")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 

@@ -37,6 +37,15 @@ def test_conditions_are_translated():
     assert rendered(MISTRAL, *TALK) == "[INST] S one [/INST] two</s>[INST] again three [/INST] "
 
 
+def test_an_answer_inside_a_condition_ends_the_prompt_there_as_in_ollamas_own_test():
+    template = (
+        "{{- if .System }}{{ .System }} {{ end }}\n{{- if .Prompt }}### USER {{ .Prompt }} {{ end }}\n"
+        "{{- if .Response }}### ASSISTANT {{ .Response }} {{ end }}"
+    )
+    assert rendered(template, *TALK[:2]) == laid_out(template, TALK[:2]) == "S ### USER one "
+    assert rendered(template, *TALK) == laid_out(template, TALK) == "S ### USER one ### ASSISTANT two ### USER three "
+
+
 def test_prompts_in_a_row_become_one():
     assert rendered(VICUNA, ("user", "one"), ("user", "two")) == "\nUSER: one\n\ntwo\nASSISTANT: "
 
@@ -57,7 +66,6 @@ def test_a_comment_says_nothing_and_trims_as_it_says():
         '{{ if eq .Role "user" }}x{{ end }}',
         "{{ .Prompt | json }}",
         "{{ if .System }}{{ .Prompt }}",
-        "{{ if .Prompt }}{{ .Response }}{{ end }}",
         "{{ .Prompt }}" + "x" * 100_000,
     ],
 )
