@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from partage.domain import Footprint, LaunchSettings, Placement
+from partage.engine.fake import settle
 from partage.errors import ParkFailed
 from partage.hub.desk import Desk
 from partage.hub.residents import Checkpoint
@@ -113,3 +117,57 @@ async def test_what_cannot_be_brought_back_is_ended_and_loaded_and_its_client_on
         await answers(house, CHAT)
         assert "unpark" in driver.calls
         assert house.started() == [CHAT, EMBED, CHAT]
+
+
+@dataclass
+class SlowDriver(FakeDriver):
+    """Stays inside one kind of copy until it is let go."""
+
+    stays_in: str = ""
+    inside: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def park(self, pid: int) -> None:
+        super().park(pid)
+        self._stay("parking")
+
+    def unpark(self, pid: int) -> None:
+        super().unpark(pid)
+        self._stay("unparking")
+
+    def _stay(self, doing: str) -> None:
+        if doing == self.stays_in:
+            self.stays_in = ""
+            self.inside.set()
+            assert self.go_on.wait(10)
+
+
+@pytest.mark.parametrize("moment", ["parking", "parked", "unparking"])
+async def test_an_engine_that_is_killed_on_its_way_to_ram_there_or_back_leaves_nothing_behind(
+    open_house: OpenHouse, moment: str
+):
+    driver = SlowDriver(stays_in=moment)
+    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+        house.behaviour = replace(SLOW, pid=4711, load_s=5.0)
+        await answers(house, CHAT)
+        house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(answers(house, EMBED))]
+            if moment != "parking":
+                await asked[0]
+                house.behaviour = replace(SLOW, pid=4713, load_s=5.0)
+            if moment == "unparking":
+                asked.append(tasks.create_task(answers(house, CHAT)))
+            while moment != "parked" and not driver.inside.is_set():
+                await house.pass_time(0.5)
+            house.engines[0][1].crash()
+            await settle()
+            driver.go_on.set()
+        await answers(house, CHAT)
+        assert house.started()[-1] == CHAT, "it was loaded anew"
+        assert house.held() == (0, 0)
+        parked = [model for model, phase in states(house).items() if phase == "parked"]
+        assert house.hub.scheduler.tier_view().held_bytes == 600 * MIB * len(parked)
+        views = {view.device: view for view in house.hub.scheduler.ledger_view()}
+        assert views["gpu"].residents_bytes == 600 * MIB
+        assert len(house.hub.residents.running) == 1 + len(parked)
