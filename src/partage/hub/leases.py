@@ -34,6 +34,8 @@ OverLimit: TypeAlias = Literal["warn", "pause", "kill"]
 
 TTL_S = 15.0
 """A holder that has not been heard of for so long is gone."""
+DEAF_S = 3.0
+"""A look that comes so late after the last one says that the hub itself was held up: it has heard nobody meanwhile."""
 LINGER_S = 10.0
 """How long an ended lease waits for its processes to go."""
 SLACK_BYTES = 16 << 20
@@ -65,6 +67,7 @@ class Leases:
         self._mps_runs = mps_runs
         self._numbers = itertools.count(1)
         self._closing = False
+        self._looked_s = clock.now_s()
         self.open: dict[RequestId, Lease] = {}
         """Waited for or held."""
         self.lost: deque[tuple[float, RequestId]] = deque(maxlen=LOST_KEPT)
@@ -124,7 +127,7 @@ class Leases:
         if refusal is not None:
             raise refusal
         if lease.engine is None:
-            self._tell_waiting(lease)
+            self._tell_waiting([lease])
         return lease
 
     def _new_id(self, wish: Wish) -> RequestId:
@@ -152,7 +155,7 @@ class Leases:
             self._post(LeaseEnded(lease=lease.id))
 
     def _living(self, lease: Lease) -> list[int]:
-        return [one for pid in lease.pids for one in self._tree(pid)]
+        return list({one for pid in lease.pids for one in self._tree(pid)})
 
     def granted(self, grant: GrantLease) -> None:
         lease = self.open.get(grant.lease)
@@ -216,14 +219,15 @@ class Leases:
     def look(self, gpus: Sequence[Holdings] = ()) -> None:
         """Who is gone, who waits where, and what each holder really has."""
         now_s = self._clock.now_s()
+        deaf, self._looked_s = now_s - self._looked_s > DEAF_S, now_s
         for lease, until_s in list(self._leaving.values()):
             if now_s >= until_s or not self._living(lease):
                 del self._leaving[lease.id]
                 self._post(LeaseEnded(lease=lease.id))
-        for lease in list(self.open.values()):
-            if lease.engine is None:
-                self._tell_waiting(lease)
-            elif lease.needs_heartbeat and not lease.ended and now_s - lease.heard_s > TTL_S:
+        self._tell_waiting([lease for lease in self.open.values() if lease.engine is None])
+        for lease in [lease for lease in self.open.values() if lease.engine is not None]:
+            lease.heard_s = now_s if deaf else lease.heard_s
+            if lease.needs_heartbeat and not lease.ended and now_s - lease.heard_s > TTL_S:
                 self.lost.append((now_s, lease.id))
                 self.end(lease.id, f"its holder has not been heard of for {TTL_S:.0f} s")
             else:
@@ -242,9 +246,11 @@ class Leases:
             if lease.device == device and lease.measured_bytes is not None
         )
 
-    def _tell_waiting(self, lease: Lease) -> None:
-        for view in self._views():
-            if view.lease == lease.id:
+    def _tell_waiting(self, leases: Sequence[Lease]) -> None:
+        views = {view.lease: view for view in self._views()} if leases else {}
+        for lease in leases:
+            view = views.get(lease.id)
+            if view is not None:
                 lease.tell("waiting", lease=lease.id, position=view.position, predicted_wait_s=view.predicted_wait_s)
 
     def _weigh(self, lease: Lease, gpus: Sequence[Holdings]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -20,6 +20,7 @@ from partage.policy.actions import GrantLease, Refuse
 from partage.policy.events import DeviceSeen, EngineMeasured, Event
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.policy.views import LeaseView
 
 MIB = 1 << 20
 ME = Client(name="me")
@@ -74,6 +75,11 @@ class Desk:
     def look(self, seconds: float = 1.0, gpus: Sequence[Holdings] = ()) -> None:
         self.clock.advance(seconds)
         self.leases.look(gpus)
+
+    def look_on(self, seconds: float) -> None:
+        """Once a second, as the hub does."""
+        for _ in range(round(seconds)):
+            self.look()
 
     @property
     def free_mib(self) -> int:
@@ -155,16 +161,50 @@ def test_processes_that_do_not_go_are_a_strangers_after_a_while():
 async def test_a_holder_that_is_not_heard_of_loses_its_lease():
     desk = Desk()
     with desk.hold() as lease:
-        desk.look(TTL_S - 1)
+        desk.look_on(TTL_S - 1)
         desk.leases.heartbeat(lease.id, ME)
-        desk.look(TTL_S - 1)
+        desk.look_on(TTL_S - 1)
         assert not lease.ended
-        desk.look(2)
+        desk.look_on(2)
         assert (await told(lease, 2))[1]["reason"] == "its holder has not been heard of for 15 s"
         desk.look(2)
         assert [id_ for _, id_ in desk.leases.lost] == [lease.id]
         with pytest.raises(NotFound):
             desk.leases.heartbeat(lease.id, ME)
+
+
+def test_a_hub_that_was_held_up_itself_does_not_take_the_holders_for_gone():
+    desk = Desk()
+    with desk.hold() as lease:
+        desk.look()
+        desk.look(10 * TTL_S)
+        assert not lease.ended, "its heartbeats are on the way, unread"
+        desk.look_on(TTL_S + 1)
+        assert lease.ended
+
+
+def test_a_look_takes_one_picture_of_those_who_wait_however_many_they_are():
+    desk, pictures = Desk(), list[int]()
+
+    def views() -> tuple[LeaseView, ...]:
+        pictures.append(1)
+        return desk.scheduler.leases_view()
+
+    desk.leases._views = views
+    with ExitStack() as held:
+        for _ in range(50):
+            held.enter_context(desk.hold())
+        pictures.clear()
+        desk.look()
+    assert len(pictures) == 1
+
+
+def test_a_process_that_is_named_beside_its_parent_is_weighed_once():
+    desk = Desk(alive={7: 300 * MIB, 8: 300 * MIB})
+    desk.leases._tree = lambda pid: [7, 8] if pid == 7 else [8]
+    with desk.hold(600, pids=(7, 8)) as lease:
+        desk.look()
+        assert lease.measured_bytes == 600 * MIB
 
 
 def test_nobody_else_keeps_a_lease_alive():
