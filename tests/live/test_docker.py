@@ -74,6 +74,20 @@ async def test_a_docker_that_goes_away_and_comes_back_is_followed_again(socket: 
     assert len(said) == 1
 
 
+async def test_an_order_while_docker_is_away_waits_for_its_return(socket: Path):
+    docker = FakeDocker()
+    web = docker.add("web", "172.17.0.2")
+    looking = DockerWatch(str(socket), SystemClock(), retry_s=(0.5,))
+    async with docker.serving(socket), looking.running():
+        await until(lambda: looking.connected)
+        docker.hang_up()
+        await until(lambda: not looking.connected)
+        docker.asked.clear()
+        async with asyncio.timeout(10):
+            await looking.unpause(web)
+        assert any("unpause" in line for line in docker.asked)
+
+
 @pytest.mark.parametrize("answer", [{"Id": ["no", "text"], "State": 7}, ["a", "list"], {"Config": "no labels"}])
 async def test_what_answers_and_is_not_docker_ends_nothing(socket: Path, answer: object):
     docker = FakeDocker()

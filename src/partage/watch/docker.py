@@ -48,6 +48,8 @@ class DockerWatch:
         self.containers: dict[str, Container] = {}
         self.connected = False
         self._docker: aiodocker.Docker | None = None
+        self._there = asyncio.Event()
+        """It is not None."""
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -73,8 +75,11 @@ class DockerWatch:
         failures = 0
         while True:
             try:
-                async with aiodocker.Docker(url=url) as self._docker, asyncio.TaskGroup() as tasks:
-                    docker = self._docker
+                async with (
+                    aiodocker.Docker(url=url) as docker,
+                    self._open_for_orders(docker),
+                    asyncio.TaskGroup() as tasks,
+                ):
                     tasks.create_task(self._follow(docker))
                     tasks.create_task(self._measure(docker))
             except* Exception as group:  # noqa: BLE001 - whatever answers on that socket may not be Docker
@@ -84,6 +89,16 @@ class DockerWatch:
                     log.warning("Docker does not answer; asking again: %s: %s", type(error).__name__, error)
             self.connected = False
             await asyncio.sleep(self._retry_s[min(failures, len(self._retry_s)) - 1])
+
+    @asynccontextmanager
+    async def _open_for_orders(self, docker: aiodocker.Docker) -> AsyncGenerator[None]:
+        self._docker = docker
+        self._there.set()
+        try:
+            yield
+        finally:
+            self._there.clear()
+            self._docker = None
 
     async def _follow(self, docker: aiodocker.Docker) -> None:
         subscriber = docker.events.subscribe(create_task=False)
@@ -142,15 +157,19 @@ class DockerWatch:
         return await self._order(id_, lambda container: container.stop())
 
     async def _order(self, id_: str, order: Callable[[DockerContainer], Awaitable[object]]) -> bool:
-        if self._docker is None:
-            return False
-        try:
-            await order(self._docker.containers.container(id_))
-        except aiodocker.DockerError as error:
-            return error.status in _DONE_ALREADY
-        except (aiohttp.ClientError, OSError) as error:
-            log.warning("Docker did not answer: %s", error)
-        return True
+        """While Docker is away the order waits: a container that nobody lets go on would stand still for ever."""
+        while True:
+            await self._there.wait()
+            assert self._docker is not None
+            try:
+                await order(self._docker.containers.container(id_))
+            except aiodocker.DockerError as error:
+                return error.status in _DONE_ALREADY
+            except (aiohttp.ClientError, OSError) as error:
+                log.warning("Docker did not take an order; it is given again: %s", error)
+                await asyncio.sleep(self._retry_s[0])
+            else:
+                return True
 
     async def _measure(self, docker: aiodocker.Docker) -> None:
         """One at a time: Docker takes one to two seconds for each, most of them asleep."""

@@ -201,7 +201,8 @@ def test_a_look_takes_one_picture_of_those_who_wait_however_many_they_are():
 
 def test_a_process_that_is_named_beside_its_parent_is_weighed_once():
     desk = Desk(alive={7: 300 * MIB, 8: 300 * MIB})
-    desk.leases._tree = lambda pid: [7, 8] if pid == 7 else [8]
+    below = {7: [7, 8], 8: [8]}
+    desk.leases._tree = below.__getitem__
     with desk.hold(600, pids=(7, 8)) as lease:
         desk.look()
         assert lease.measured_bytes == 600 * MIB
