@@ -94,6 +94,19 @@ async def test_one_socket_serves_request_after_request_and_is_let_go_when_nobody
         assert server.connections == 2
 
 
+async def test_stream_finds_the_socket_open_that_the_one_before_has_prepared(tmp_path: Path):
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"a\n") + b"0\r\n\r\n")
+
+    async with serving(tmp_path, answer) as (connection, server):
+        async with aclosing(connection.lines("/x", {})) as groups:
+            assert await anext(groups) == [b"a"]
+        assert server.connections == 2
+        async with aclosing(connection.lines("/x", {})) as groups, aclosing(connection.lines("/x", {})) as others:
+            assert [await anext(groups), await anext(others)] == [[b"a"], [b"a"]]
+            assert server.connections == 4  # one more than the three that were used
+
+
 async def test_who_leaves_a_stream_closes_its_socket_at_once(tmp_path: Path):
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(b"a\n"))

@@ -70,6 +70,9 @@ class ChildConnection:
         rest = b""
         one = await self._ask("POST", path, msgspec.json.encode(body))
         try:
+            if not self._idle:  # the next stream finds a socket open: while this one is computed there is time for it
+                self._leave(await self._connect())
+            await one.wait_head()
             while data := await one.read():
                 *lines, rest = (rest + data).split(b"\n")
                 if lines:
@@ -83,6 +86,7 @@ class ChildConnection:
         one = await self._ask(method, path, body)
         pieces: list[bytes] = []
         try:
+            await one.wait_head()
             while data := await one.read():
                 pieces.append(data)
         finally:
@@ -90,16 +94,10 @@ class ChildConnection:
         return b"".join(pieces)
 
     async def _ask(self, method: str, path: str, body: bytes) -> _Socket:
-        """Send a request and wait for the head of its answer. Raises what the answer says, if it is an error."""
         if self._closed:  # it ended between the decision to serve here and now
             raise EngineCrashed("the model server has ended")
         one = self._idle.pop() if self._idle else await self._connect()
-        try:
-            one.ask(f"{method} {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            await one.wait_head()
-        except BaseException:
-            one.close()
-            raise
+        one.ask(f"{method} {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return one
 
     async def _connect(self) -> _Socket:
@@ -129,8 +127,8 @@ class _Socket(asyncio.Protocol):
 
     def __init__(self, idle_timeout_s: float, gone: Callable[[_Socket], None], *, paused: bool) -> None:
         self.patience = Patience(idle_timeout_s, self._too_late, paused=paused)
-        self.reusable = False
-        """The last answer was read whole, and the server keeps the connection."""
+        self.reusable = True
+        """No answer is under way, and the server keeps the connection."""
         self._idle_timeout_s = idle_timeout_s
         self._gone = gone
         self._loop = asyncio.get_running_loop()
