@@ -145,7 +145,8 @@ def _quantization_level(model: Model) -> str:
 
 
 def _model_info(model: Model) -> JsonObject:
-    return {**model.anatomy.metadata, "general.parameter_count": parameter_count(model)}
+    named: JsonObject = {"general.basename": model.name.rpartition("/")[2].partition(":")[0]}  # what VS Code shows
+    return named | {**model.anatomy.metadata, "general.parameter_count": parameter_count(model)}
 
 
 def _tensor(tensor: TensorFacts) -> JsonObject:

@@ -170,14 +170,16 @@ def _put(part: Part, image: Image) -> None:
 
 
 def tools_of(asked: list[Tool] | None) -> tuple[JsonObject, ...]:
-    return tuple(_tool(tool) for tool in asked or ())
+    """The client's own functions. Other tools beside them are left out: Codex offers a web search with every request."""
+    functions = [tool for tool in asked or () if tool.type == "function"]
+    if asked and not functions:
+        raise Unsupported(
+            f'tools: "{asked[0].type[:40]}" runs on OpenAI\'s servers; only functions of your own are supported'
+        )
+    return tuple(map(_tool, functions))
 
 
 def _tool(tool: Tool) -> JsonObject:
-    if tool.type != "function":
-        raise Unsupported(
-            f'tools: "{tool.type[:40]}" runs on OpenAI\'s servers; only functions of your own are supported'
-        )
     function: JsonObject = {"name": tool.name, "parameters": tool.parameters or {"type": "object"}}
     if tool.description is not None:
         function["description"] = tool.description

@@ -40,20 +40,28 @@ class Library:
         return local + [model for model in self._remote.values() if model.name not in names]
 
     def get(self, name: str) -> Model:
-        """Raises InvalidRequest, ModelNotFound."""
+        """The model of that name, else of one that differs only in upper and lower case, as Ollama has it.
+
+        Raises InvalidRequest, ModelNotFound.
+        """
         try:
             return self._store.get(name)
         except ModelNotFound:
-            adopted = self._remote.get(canonical(name))
-            if adopted is None:
+            wanted = canonical(name)
+            found = self._remote.get(wanted) or self._in_other_letters(wanted)
+            if found is None:
                 raise ModelNotFound(name) from None  # by the name it was asked for
-            return adopted
+            return found
+
+    def _in_other_letters(self, name: str) -> Model | None:
+        return next((model for model in self.list() if model.name.lower() == name.lower()), None)
 
     def remove(self, name: str) -> None:
         """Raises ModelNotFound; InvalidRequest for a model that is an adopted server's."""
-        if self.get(name).remote is not None:
+        model = self.get(name)
+        if model.remote is not None:
             raise InvalidRequest(f"model '{name}' is served by an adopted server; remove it there or from partage.yaml")
-        self._store.remove(name)
+        self._store.remove(model.name)
 
 
 def _remote_model(name: str, remote: Remote) -> Model:

@@ -184,3 +184,31 @@ async def test_bad_input_is_named(change: dict[str, Any], message: str, http: ht
     assert response.status_code == 400
     assert response.json()["error"]["message"].startswith(message)
     assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_tools_of_openais_servers_are_left_out_beside_functions(http: httpx.AsyncClient, hub: FakeHub):
+    tools = [{"type": "web_search"}, {"type": "function", "name": "f"}, {"type": "custom", "name": "apply_patch"}]
+    assert (await http.post("/v1/responses", json={**ASKED, "tools": tools})).status_code == 200
+    function = {"name": "f", "parameters": {"type": "object"}}
+    assert work_of(hub).tools == ({"type": "function", "function": function},)
+
+
+async def test_a_response_has_every_field_that_clients_check_for(http: httpx.AsyncClient):
+    answer = (await http.post("/v1/responses", json={**ASKED, "top_logprobs": 2})).json()
+    assert answer["completed_at"] >= answer["created_at"] > 0
+    known = {"background": False, "service_tier": "default", "top_logprobs": 2, "max_tool_calls": None}
+    known |= {"presence_penalty": 0.0, "frequency_penalty": 0.0, "prompt_cache_key": None, "safety_identifier": None}
+    assert {name: answer[name] for name in known} == known
+
+
+async def test_words_and_calls_are_put_together_as_in_ollamas_own_test(http: httpx.AsyncClient, hub: FakeHub):
+    def call(number: int) -> dict[str, str]:
+        return {"type": "function_call", "call_id": f"call_{number}", "name": f"f{number}", "arguments": "{}"}
+
+    def said(text: str) -> dict[str, Any]:
+        return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+    items = [{"role": "user", "content": "do"}, said("First."), call(1), call(2), said("Second."), call(3)]
+    assert (await http.post("/v1/responses", json={**ASKED, "input": items})).status_code == 200
+    turns = [(one.content, [call.name for call in one.tool_calls]) for one in work_of(hub).messages]
+    assert turns == [("do", []), ("First.", ["f1", "f2"]), ("Second.", ["f3"])]
