@@ -44,6 +44,8 @@ policy and engines never speak HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PartageError(Exception):
     """Something went wrong in Partage."""
@@ -77,9 +79,12 @@ class Forbidden(RequestError):
 class ModelNotFound(RequestError):
     """The model is not on this machine."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, near: Sequence[str] = (), message: str | None = None) -> None:
+        """`near`: names that are here and may have been meant; `message`: what a hub has said of it."""
         self.model = model
-        super().__init__(f"model '{model}' not found, try pulling it first: partage pull {model}")
+        self.near = tuple(near)
+        meant = f"; or did you mean {' or '.join(self.near)}?" if self.near else ""
+        super().__init__(message or f"model '{model}' not found, try pulling it first: partage pull {model}{meant}")
 
 
 class NotFound(RequestError):

@@ -78,7 +78,15 @@ def parse_line(line: bytes | str) -> JournalLine:
 
 
 def parse_lines(lines: Iterable[bytes | str]) -> Iterable[JournalLine]:
-    return (parse_line(line) for line in lines if line.strip())
+    """Raises ValueError. A last line that is cut short is passed over: a hub is writing it, or was killed over it."""
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            yield parse_line(line)
+        except ValueError:
+            if line[-1:] in {"\n", b"\n"}:
+                raise
 
 
 def _tagged(one: Event | Action) -> dict[str, Any]:

@@ -119,3 +119,10 @@ def test_what_is_no_journal_line_is_named_so(line: bytes) -> None:
 def test_settings_come_back_as_they_went():
     settings = PolicySettings(queue_limit=7, keep_alive_s=-1.0)
     assert parse_line(settings_line(settings, 2.5)) == SettingsLine(2.5, settings)
+
+
+def test_a_last_line_that_is_cut_short_is_passed_over_and_any_other_is_not():
+    whole = settings_line(PolicySettings(), 1.0)
+    assert len(list(parse_lines([whole, whole[:20]]))) == 1
+    with pytest.raises(ValueError, match="not a journal line"):
+        list(parse_lines([b"nonsense\n", whole]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from partage.cli import lint
-from partage.cli.terminal import FAILED, Json, console, errors, print_json
+from partage.cli.terminal import FAILED, Json, console, errors, print_json, with_scheme
 from partage.errors import ConfigError, InvalidRequest
 from partage.quantities import format_bytes, parse_bytes
 
@@ -181,12 +181,12 @@ def _docker_gid() -> int:
         return 999
 
 
-PORTS = {"hub": 11434, "documents": 8101, "rag": 8102, "dashboard": 11435}
-
-
 def health_command(
     service: Annotated[Literal["hub", "documents", "rag", "dashboard"], typer.Argument(help="Which one.")] = "hub",
-    url: Annotated[str | None, typer.Option("--url", help="Where it is. Default: its port on this machine.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", callback=with_scheme, help="Where it is. Default: its configured port on this machine."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Ask this model, loading it if need be. Default: one that is loaded.")
     ] = None,
@@ -200,10 +200,11 @@ def health_command(
 
     from partage.config import load_config  # noqa: PLC0415
     from partage.deploy.canary import check  # noqa: PLC0415
+    from partage.serve.services import url_here  # noqa: PLC0415
 
     with errors():
         config = load_config()
         client = config.clients.get("health") or config.clients.get("admin")
-        address = url or f"http://127.0.0.1:{PORTS[service]}"
+        address = url or url_here(getattr(config, service))
         key = client.key if client else None
         print(asyncio.run(check(service, address, key, timeout, model, datetime.now(UTC))))

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from partage.cli.files import OnStep, send_each
-from partage.cli.terminal import FAILED, Json, console, errors, print_json
+from partage.cli.terminal import FAILED, Json, console, errors, print_json, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.errors import EngineTimedOut, InvalidRequest, PartageError
@@ -36,7 +36,8 @@ def process_command(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Vision model for scanned pages. Default: the service's.")] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="Where the document service is. Default: the configured one.")
+        str | None,
+        typer.Option("--url", callback=with_scheme, help="Where the document service is. Default: the configured one."),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each file.")] = 120.0,
     as_json: Json = False,
@@ -87,7 +88,7 @@ async def _one(service: Service, file: Path, form: dict[str, str], timeout_s: fl
                     event = msgspec.json.decode(line[6:])
                     on_step(event.get("done", 0), event.get("pages"))
     except TimeoutError:
-        late = f"{file.name} is not finished after {timeout_s:g} s; the work goes on as job {job['id']}"
+        late = f"{file.name} is not finished after {timeout_s:g} s; the work goes on: {service.url}{path} has it"
         raise EngineTimedOut(late) from None
     except (asyncio.CancelledError, KeyboardInterrupt):
         with suppress(PartageError):  # nobody waits for it any more

@@ -53,6 +53,10 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
             str(one["context_tokens"]),
         )
     console().print(table if residents else "no model is in memory")
+    here = {str(one["model"]) for one in residents}
+    for name in cast("list[str]", status.get("paused_by_hand", [])):
+        if name not in here:
+            console().print(f"{name}: paused by hand, and not in memory; partage resume {name}")
     for one in cast("list[JsonObject]", status.get("leases", [])):
         console().print(_lease_line(one))
     for device in devices:

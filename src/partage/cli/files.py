@@ -22,7 +22,7 @@ async def send_each(
     """What each was answered with, beside its name; or its error. Raises ServiceUnreachable: the others would fare no better."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[JsonObject] = []
-    with Progress(*columns, console=console(), transient=True, disable=quiet) as progress:
+    with Progress(*columns, console=console(), transient=True, disable=quiet or not console().is_terminal) as progress:
         for file in files:
             bar = progress.add_task(file.name, total=None)
 

@@ -29,6 +29,17 @@ GROUPS = {
 """Module in this room -> its commands. `partage lint` must not pay for what `partage rag` imports."""
 
 
+ELSEWHERE = {
+    "serve": "partage up (hub, documents, rag, dashboard), or partage hub alone",
+    "list": "partage ls",
+    "stop": "partage unload MODEL",
+    "chat": "any client of Ollama's or OpenAI's API (README.md), or the page that partage dashboard serves",
+    "help": "partage --help",
+    "version": "partage --version",
+}
+"""What people who know Ollama type first -> what it is called here. (`run` is the leases'; it says so itself.)"""
+
+
 def build(called: str = "") -> typer.Typer:
     """The application with the group of the called command, or with all of them (for --help)."""
     import typer  # noqa: PLC0415 `partage lint` does without
@@ -69,4 +80,7 @@ def run() -> None:
         from partage.cli import lint  # noqa: PLC0415 without typer, which alone takes longer than linting
 
         sys.exit(lint.main(sys.argv[2:]))
+    if (called := "".join(sys.argv[1:2])) in ELSEWHERE:
+        print(f"partage: there is no command {called} here: {ELSEWHERE[called]}", file=sys.stderr)
+        sys.exit(2)
     build(sys.argv[1] if len(sys.argv) > 1 else "")(args=sys.argv[1:], prog_name="partage")

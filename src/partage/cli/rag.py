@@ -15,13 +15,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from partage.cli.files import OnStep, send_each
-from partage.cli.terminal import FAILED, Json, console, errors, print_json
+from partage.cli.terminal import FAILED, Json, console, counted, errors, print_json, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.errors import ServiceUnreachable
 from partage.json_value import JsonObject
+from partage.serve.services import rag_url
 
-RagUrl = Annotated[str | None, typer.Option("--url", help="Where the RAG service is. Default: the configured one.")]
+RagUrl = Annotated[
+    str | None,
+    typer.Option("--url", callback=with_scheme, help="Where the RAG service is. Default: the configured one."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +46,7 @@ def ingest_command(
     Exit code 1 when a file was refused; the others are taken in all the same.
     """
     with errors():
-        outcomes = uvloop.run(_ingest(url or _configured_url(), files, quiet=as_json))
+        outcomes = uvloop.run(_ingest(url or rag_url(load_config()), files, quiet=as_json))
     if as_json:
         print_json(list(outcomes))
     for outcome in outcomes:
@@ -64,18 +68,13 @@ def ask_command(
     Exit code 1 when the documents do not answer it.
     """
     with errors():
-        answer = uvloop.run(_ask(url or _configured_url(), {"question": question, "limit": limit, "model": model}))
+        answer = uvloop.run(_ask(url or rag_url(load_config()), {"question": question, "limit": limit, "model": model}))
     if as_json:
         print_json(answer)
     else:
         _show(answer)
     if not answer["supported"]:
         raise typer.Exit(FAILED)
-
-
-def _configured_url() -> str:
-    rag = load_config().rag
-    return f"http://{'127.0.0.1' if rag.host == '0.0.0.0' else rag.host}:{rag.port}"  # noqa: S104 compared, not bound
 
 
 async def _ingest(url: str, files: Sequence[Path], *, quiet: bool) -> list[JsonObject]:
@@ -102,7 +101,7 @@ def _told(outcome: JsonObject) -> str:
         return f"[red]{escape(str(outcome['file']))}[/red]: {escape(str(outcome['error']))}"
     document: Any = outcome["document"]
     return (
-        f"{escape(str(outcome['file']))}: {document['pages']} pages, {document['chunks']} chunks"
+        f"{escape(str(outcome['file']))}: {counted(document['pages'], 'page')}, {counted(document['chunks'], 'chunk')}"
         f"{'' if outcome['created'] else ', unchanged'}"
     )
 

@@ -20,6 +20,7 @@ from partage.cli.terminal import Url, errors
 from partage.client.hub_client import HubClient
 from partage.client.lease import Lease, News
 from partage.config import load_config
+from partage.errors import ConfigError
 from partage.quantities import format_bytes
 from partage.serve.services import hub_url
 
@@ -27,6 +28,11 @@ GRACE_S = 5.0
 """Between SIGTERM and SIGKILL, when the lease is ended under the command."""
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 FORWARDED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
+
+NO_MEMORY = (
+    "say how much memory the command will use, as in --memory 6GiB, or --exclusive; to talk to a model, use any client of "
+    "Ollama's or OpenAI's API"
+)
 
 Command = Annotated[list[str], typer.Argument(metavar="-- COMMAND ...", help="What to run.")]
 Memory = Annotated[str | None, typer.Option(help="How much it will use, as in 6GiB.")]
@@ -60,11 +66,11 @@ def run_command(
     url: Url = None,
 ) -> None:
     """Wait for a turn on the GPU, run a command with that much of its memory, and give it back however it ends."""
-    config = load_config()
-    admin = config.clients.get("admin")
     show = _show_json if as_json else _Lines().show
 
     async def held() -> int:
+        config = load_config()
+        admin = config.clients.get("admin")
         async with (
             HubClient(url or hub_url(config), api_key=admin.key if admin else None) as hub,
             hub.lease(
@@ -81,6 +87,8 @@ def run_command(
             return await _run(lease, command)
 
     with errors():
+        if memory is None and not exclusive:
+            raise ConfigError(NO_MEMORY)
         status = asyncio.run(held())
     raise typer.Exit(status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,8 @@ from rich.table import Table
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import load_config
 from partage.errors import InvalidRequest
-from partage.journal_format import parse_lines
 from partage.policy.settings import PolicySettings
+from partage.quantities import parse_bytes
 from partage.sim import compare, picture, synthetic, trace
 from partage.sim.compare import MakeWorkload, Summary
 from partage.sim.machine import Machine, gpus
@@ -33,7 +34,7 @@ def simulate_command(
     policies: Annotated[
         str, typer.Option(help="Comma-separated; see --list.")
     ] = "partage,ollama-np4,llama-swap-matrix",
-    memory: Annotated[str, typer.Option(help="GPUs in GB, comma-separated: 24 or 16,16.")] = "24",
+    memory: Annotated[str, typer.Option(help="Memory of each GPU, comma-separated: 24GiB or 16,16 (GB).")] = "24",
     load_speed: Annotated[float, typer.Option(help="GB/s from disk or host memory to a GPU.")] = 2.5,
     loads: Annotated[
         str, typer.Option(help="Comma-separated; of a trace, how much faster it is played.")
@@ -59,7 +60,7 @@ def simulate_command(
         unknown = [one for one in chosen if one not in compare.POLICIES]
         if unknown:
             raise InvalidRequest(f"no such policy: {', '.join(unknown)}; known: {', '.join(compare.POLICIES)}")
-        machine = gpus(*(size * GB for size in _numbers(memory)), load_bytes_per_s=load_speed * GB)
+        machine = gpus(*(size for size in _memory_bytes(memory)), load_bytes_per_s=load_speed * GB)
         make, one_seed = _maker(workload, minutes)
         tried = _numbers(loads)
         rows = list(compare.rows(chosen, make, machine, tried, range(1 if one_seed else seeds)))
@@ -90,6 +91,14 @@ def _maker(name: str, minutes: float) -> tuple[MakeWorkload, bool]:
             return lambda _seed, load: read(path, stretch=1.0 / load), True
 
 
+def _memory_bytes(text: str) -> list[float]:
+    """Bytes of "24GiB" or, without a unit, of so many GB."""
+    return [
+        float(part) * GB if part.strip().replace(".", "", 1).isdecimal() else parse_bytes(part)
+        for part in text.split(",")
+    ]
+
+
 def _numbers(text: str) -> list[float]:
     try:
         numbers = [float(one) for one in text.split(",")]
@@ -111,15 +120,20 @@ def _table(summaries: list[Summary]) -> Table:
             one.policy,
             f"{one.attainment:.1%}",
             f"{one.attainment_spread:.1%}",
-            f"{one.first_token_p50_s:.2f} s",
-            f"{one.first_token_p99_s:.1f} s",
-            f"{one.batch_attainment:.1%}",
+            _seconds(one.first_token_p50_s, 2),
+            _seconds(one.first_token_p99_s, 1),
+            "-" if math.isnan(one.batch_attainment) else f"{one.batch_attainment:.1%}",
             f"{one.worst_client_attainment:.1%}",
             f"{one.swaps_per_hour:.0f}",
             f"{one.load_share:.0%}",
             f"{one.longest_wait_s:.0f} s",
         )
     return table
+
+
+def _seconds(value: float, digits: int) -> str:
+    """So late that it never came: refused, or not answered when the workload ended."""
+    return "never" if math.isinf(value) else "-" if math.isnan(value) else f"{value:.{digits}f} s"
 
 
 def _picture(
@@ -132,8 +146,7 @@ def _picture(
 def _replay(path: Path, *, as_json: bool) -> None:
     hub = load_config().hub
     settings = PolicySettings(keep_alive_s=hub.keep_alive_s, queue_limit=hub.max_queue)
-    with path.open("rb") as lines:
-        found = replay(parse_lines(lines), settings)
+    found = replay(trace.journal_lines(path), settings)
     if as_json:
         print_json({"events": found.events, "actions": found.actions, "differences": len(found.differences)})
     else:

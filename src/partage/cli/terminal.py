@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Url: TypeAlias = Annotated[str | None, typer.Option("--url", help="Where the hub is. Default: the configured one.")]
+
+
+def with_scheme(url: str | None) -> str | None:
+    """For `--url localhost:11434`, as OLLAMA_HOST takes it."""
+    return url if not url or "://" in url else f"http://{url}"
+
+
+Url: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--url", callback=with_scheme, help="Where the hub is. Default: the configured one."),
+]
 
 FAILED, USAGE = 1, 2
 
@@ -29,6 +39,10 @@ def console() -> Console:
     from rich.console import Console  # noqa: PLC0415 what prints no table need not wait for it
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def print_json(value: JsonValue) -> None:

@@ -44,7 +44,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, *, model: str
     """`model`: the one the request named; a 404 is then about the model."""
     message = message_of(body) or f"the hub answered with HTTP status {status}"
     if status == 404 and model is not None:
-        return ModelNotFound(model)
+        return ModelNotFound(model, message=message if model in message else None)
     if status == 429:
         return QuotaExceeded(message, retry_after_s=retry_after_s(headers) or 1.0)
     if status == 503 and (wait_s := retry_after_s(headers)) is not None:

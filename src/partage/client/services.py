@@ -99,7 +99,7 @@ class Service:
     """One service's address. Every call raises PartageError."""
 
     def __init__(self, session: aiohttp.ClientSession, name: str, url: str) -> None:
-        self._session, self._name, self._url = session, name, url.rstrip("/")
+        self._session, self._name, self.url = session, name, url.rstrip("/")
 
     async def send(
         self, method: str, path: str, answer: type[T], data: aiohttp.FormData | aiohttp.Payload | None = None
@@ -131,7 +131,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         try:
-            async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
+            async with self._session.request(method, self.url + path, data=data, headers=headers) as response:
                 if response.status >= 400:
                     raise error_of(response.status, response.headers, await response.read())
                 yield response
@@ -146,7 +146,7 @@ class Service:
 
     @property
     def _where(self) -> str:
-        return f"the {self._name} service at {self._url}"
+        return f"the {self._name} service at {self.url}"
 
 
 class Documents(Service):

@@ -27,6 +27,8 @@ async def check_page(url: str, timeout_s: float) -> str:
         ):
             if response.status != 200:
                 raise ServiceUnreachable(f"{page} answers {response.status}: {(await response.text())[:200]}")
+    except aiohttp.ClientConnectorError:
+        raise ServiceUnreachable(f"nothing answers at {url}") from None
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ServiceUnreachable(f"{page}: {error or 'no answer in time'}") from error
     return "answers"

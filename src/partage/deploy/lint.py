@@ -44,7 +44,7 @@ class Selection:
         """Raises InvalidRequest for a code that no rule has."""
         for code in (*self.select, *self.extend, *self.ignore):
             if code != "ALL" and not any(known.startswith(code) for known in (*RULES, UNREADABLE)):
-                raise InvalidRequest(f"there is no rule {code}; `partage lint --explain` lists them")
+                raise InvalidRequest(f"there is no rule {code}; `partage lint --explain ALL` lists them")
         return [
             rule
             for code, rule in RULES.items()

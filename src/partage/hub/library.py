@@ -46,11 +46,11 @@ class Library:
         """
         try:
             return self._store.get(name)
-        except ModelNotFound:
+        except ModelNotFound as error:
             wanted = canonical(name)
             found = self._remote.get(wanted) or self._in_other_letters(wanted)
             if found is None:
-                raise ModelNotFound(name) from None  # by the name it was asked for
+                raise ModelNotFound(name, near=error.near) from None  # by the name it was asked for
             return found
 
     def _in_other_letters(self, name: str) -> Model | None:

@@ -5,7 +5,9 @@ A name becomes a path in the store, so what could leave it is refused here and n
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -76,3 +78,11 @@ def parse(text: str) -> Name:
 def canonical(text: str) -> str:
     """Give the one form a name is known by: "llama3.2" -> "llama3.2:latest". Raises InvalidRequest."""
     return str(parse(text))
+
+
+def near(name: str, known: Sequence[str]) -> list[str]:
+    """Of the known names at most three that may have been meant: the same model or one spelt alike, under any tag."""
+    models = [one.rpartition(":")[0] for one in known]
+    wanted = name.rpartition(":")[0] or name
+    alike = difflib.get_close_matches(wanted, models, 1, 0.7)
+    return [one for one, model in zip(known, models, strict=True) if model in alike][:3]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from partage.domain import Model
-from partage.errors import Forbidden, ModelNotFound
+from partage.errors import Forbidden, ModelNotFound, StoreError
 from partage.models import names
 from partage.models.names import Name
 from partage.models.store import Store
@@ -45,25 +45,31 @@ class Shelves:
         """Raises InvalidRequest, ModelNotFound, ModelFileError."""
         try:
             return self.store.get(name)
-        except ModelNotFound:
+        except ModelNotFound as error:
             found = self._find(name)
             if found is None:
-                raise
+                raise ModelNotFound(error.model, near=self._near(name)) from None
             return found[1]
 
     def remove(self, name: str) -> None:
         """Raises InvalidRequest, ModelNotFound, StoreError; Forbidden for what lies in somebody else's directory."""
         try:
             self.store.remove(name)
-        except ModelNotFound:
+        except ModelNotFound as error:
             found = self._find(name)
             if found is None:
-                raise
+                raise ModelNotFound(error.model, near=self._near(name)) from None
             shelf, model = found
             raise Forbidden(
                 f"{model.name} lies in {shelf}, which is only read here: remove it there, or take the directory out of "
                 "the configuration"
             ) from None
+
+    def _near(self, name: str) -> list[str]:
+        try:
+            return names.near(name, [model.name for model in self.list()])
+        except StoreError:
+            return []
 
     def _find(self, name: str) -> tuple[Shelf, Model] | None:
         parsed = names.parse(name)

@@ -12,6 +12,7 @@ from partage.policy.room import suitable_placements
 from partage.policy.serving import work_s
 from partage.policy.state import ModelState, State
 from partage.policy.suffering import quantum_s
+from partage.quantities import format_bytes
 
 
 def admit(state: State, demand: Demand) -> ModelState | None:
@@ -87,8 +88,9 @@ def could_fit(state: State, model: ModelState, demand: Demand) -> bool:
     least = min(wide, key=lambda placement: placement.total_bytes)
     capacity = sum(_capacity_bytes(state, model, device) for device, _ in least.shares)
     message = (
-        f"{_what(model)} needs {least.total_bytes:,} bytes, but no more than {capacity:,} can be made free: "
-        "that is the budget less what is pinned and what other programs hold"
+        f"{_what(model)} needs {format_bytes(least.total_bytes)} ({least.total_bytes:,} bytes), but no more than "
+        f"{format_bytes(capacity)} ({capacity:,}) can be made free: that is the budget less what is pinned and what "
+        "other programs hold"
     )
     state.refuse(demand, "cannot_fit", message, needs_bytes=least.total_bytes, capacity_bytes=capacity)
     return False

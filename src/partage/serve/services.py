@@ -8,22 +8,27 @@ from partage import __version__
 from partage.api.gate import Gate
 from partage.api.ports import ApiSettings
 from partage.config import Config
+from partage.config_sections import DashboardConfig, DocumentsConfig, HubConfig, RagConfig
 from partage.serve.extras import require
 from partage.serve.http import bind, is_loopback, serve
 
 
 def hub_url(config: Config) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.hub.host, config.hub.host)  # noqa: S104 compared, not bound
-    bracketed = f"[{host}]" if ":" in host else host
-    return config.hub_url or f"http://{bracketed}:{config.hub.port}"
+    return config.hub_url or url_here(config.hub)
 
 
 def documents_url(config: Config) -> str:
-    return config.documents_url or f"http://{config.documents.host}:{config.documents.port}"
+    return config.documents_url or url_here(config.documents)
 
 
 def rag_url(config: Config) -> str:
-    return config.rag_url or f"http://{config.rag.host}:{config.rag.port}"
+    return config.rag_url or url_here(config.rag)
+
+
+def url_here(section: HubConfig | DocumentsConfig | RagConfig | DashboardConfig) -> str:
+    """Where a service of this machine listens, as its neighbours reach it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(section.host, section.host)  # noqa: S104 compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{section.port}"
 
 
 def gated(app: ASGIApp, config: Config, host: str) -> Gate:

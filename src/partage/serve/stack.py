@@ -43,14 +43,16 @@ class Stack:
     urls: dict[str, str] = field(default_factory=dict[str, str])
     keys: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     logs: Path | None = None
+    began: dict[str, int] = field(default_factory=dict[str, int], repr=False)
+    """How long each log was when its service was last started: what stands before is of other days."""
 
     def tail(self, service: str, lines: int = 15) -> str:
         """The last lines a service logged, where logs go to files."""
         if self.logs is None:
             return ""
         with contextlib.suppress(OSError):
-            text = (self.logs / f"{service}.log").read_text(encoding="utf-8", errors="replace")
-            return "\n".join(text.splitlines()[-lines:])
+            text = (self.logs / f"{service}.log").read_bytes()[self.began.get(service, 0) :]
+            return "\n".join(text.decode("utf-8", errors="replace").splitlines()[-lines:])
         return ""
 
 
@@ -159,6 +161,7 @@ class _Keeper:
             return
         self._stack.logs.mkdir(parents=True, exist_ok=True)
         with (self._stack.logs / f"{self._name}.log").open("ab") as file:
+            self._stack.began[self._name] = file.tell()
             yield file
 
     async def _end(self) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from partage.domain import Class
 from partage.errors import PartageError
-from partage.journal_format import EventLine, parse_lines
+from partage.journal_format import EventLine, JournalLine, parse_lines
 from partage.policy import events
 from partage.sim.workload import BATCH_GOAL, EMBEDDING_GOAL, GB, INTERACTIVE_GOAL, Asked, SimModel, Workload, workload
 
@@ -56,26 +56,38 @@ def read_trace(path: Path, *, stretch: float = 1.0) -> Workload:
         raise TraceUnreadable(f"{path}: {error}") from error
 
 
+def journal_lines(path: Path) -> Iterator[JournalLine]:
+    """Raises TraceUnreadable."""
+    try:
+        with path.open("rb") as lines:
+            yield from parse_lines(lines)
+    except OSError as error:
+        raise TraceUnreadable(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TraceUnreadable(f"{path} is no journal of a hub ({error}); public traces end in .csv") from error
+
+
 def read_journal(path: Path, *, stretch: float = 1.0) -> Workload:
     """The requests of a live hub, with the models and rates it had learned, to be run on another machine or policy."""
     models: dict[str, SimModel] = {}
     demands: dict[str, tuple[float, events.Demand]] = {}
     outputs: dict[str, int] = {}
     start_s: float | None = None
-    with path.open("rb") as lines:
-        for line in parse_lines(lines):
-            if not isinstance(line, EventLine):
-                continue
-            start_s = line.at_s if start_s is None else start_s
-            match line.event:
-                case events.ModelLearned(profile=profile) if profile.placements:
-                    models[profile.model] = _from_profile(profile)
-                case events.RequestArrived(demand=demand) if not demand.load_only:
-                    demands[demand.id] = ((line.at_s - start_s) * stretch, demand)
-                case events.RequestFinished(request=request, outcome="done", output_tokens=tokens):
-                    outputs[request] = tokens
-                case _:
-                    pass
+    for line in journal_lines(path):
+        if not isinstance(line, EventLine):
+            continue
+        start_s = line.at_s if start_s is None else start_s
+        match line.event:
+            case events.ModelLearned(profile=profile) if profile.placements:
+                models[profile.model] = _from_profile(profile)
+            case events.RequestArrived(demand=demand) if not demand.load_only:
+                demands[demand.id] = ((line.at_s - start_s) * stretch, demand)
+            case events.RequestFinished(request=request, outcome="done", output_tokens=tokens):
+                outputs[request] = tokens
+            case _:
+                pass
+    if not demands:
+        raise TraceUnreadable(f"{path} has no requests yet")
     asked = [
         _asked_again(at_s, demand, outputs.get(request, demand.output_tokens))
         for request, (at_s, demand) in demands.items()

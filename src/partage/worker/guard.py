@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     try:
         child = subprocess.Popen(command, process_group=0, preexec_fn=prepare)  # noqa: S603, PLW1509 (theirs; no threads here)
     except (OSError, subprocess.SubprocessError) as error:
-        sys.stderr.write(f"partage: cannot run {command[0]}: {error}\n")
+        sys.stderr.write(f"partage: cannot run {command[0]}: {getattr(error, 'strerror', None) or error}\n")
         return _CANNOT_RUN
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -307,7 +307,7 @@ def test_a_client_asks_for_less_than_its_own_class_never_for_more(own: Class, as
 
 def test_what_can_never_fit_is_refused_before_anything_is_held():
     desk = Desk()
-    with pytest.raises(CannotFit, match="needs 1,258,291,200 bytes"), desk.hold(1200):
+    with pytest.raises(CannotFit, match=r"needs 1\.17 GiB \(1,258,291,200 bytes\)"), desk.hold(1200):
         pass
     assert not desk.leases.open
 

@@ -72,3 +72,16 @@ def test_no_accepted_name_leaves_the_store(text: str):
 def test_different_names_have_different_paths():
     assert names.parse("a/b:c").path == PurePosixPath("_/a/b/c.json")
     assert names.parse("b:c").path == PurePosixPath("_/library/b/c.json")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("smollm2", ["smollm2:135m", "smollm2:360m"]),
+        ("smolm", ["smollm2:135m", "smollm2:360m"]),
+        ("all-minilm:latest", ["all-minilm:22m"]),
+        ("llama3.2", []),
+    ],
+)
+def test_a_name_that_is_not_there_brings_the_models_to_mind_that_are(asked: str, meant: list[str]):
+    assert names.near(asked, ["all-minilm:22m", "smollm2:135m", "smollm2:360m"]) == meant

@@ -89,7 +89,7 @@ def test_what_can_never_fit_is_refused_at_once_with_the_arithmetic():
     town.lease("train", 11)
     (refusal,) = town.refusals
     assert (refusal.kind, refusal.needs_bytes, refusal.capacity_bytes) == ("cannot_fit", 11, 10)
-    assert "the lease needs 11 bytes, but no more than 10" in refusal.message
+    assert "the lease needs 11 B (11 bytes), but no more than 10 B (10)" in refusal.message
 
 
 def test_a_device_that_is_not_there_is_refused():

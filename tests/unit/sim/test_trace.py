@@ -148,3 +148,10 @@ def test_every_policy_is_offered() -> None:
 def test_batch_goals_are_deadlines() -> None:
     goals = {one.goal.finish_s for one in hub_mix(1, 1.0).arrivals if one.demand.class_ == Class.BATCH}
     assert goals == {600.0}
+
+
+def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("# Returns\n", encoding="utf-8")
+    for name in ("notes.md", "nowhere"):
+        with pytest.raises(TraceUnreadable, match=name):
+            read_journal(tmp_path / name)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from partage.cli import main
+from partage.cli.terminal import counted, with_scheme
+
+
+@pytest.mark.parametrize("called", ["serve", "list", "stop", "help", "version"])
+def test_what_ollamas_users_type_is_answered_with_what_it_is_called_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], called: str
+):
+    monkeypatch.setattr(sys, "argv", ["partage", called, "llama3.2"])
+    with pytest.raises(SystemExit) as left:
+        main.run()
+    assert left.value.code == 2
+    assert "partage " in capsys.readouterr().err.removeprefix("partage: ")
+
+
+def test_an_address_is_taken_as_ollama_host_takes_it():
+    assert with_scheme("localhost:11434") == "http://localhost:11434"
+    assert with_scheme("https://hub.example.com") == "https://hub.example.com"
+    assert with_scheme(None) is None
+
+
+def test_one_is_not_many():
+    assert (counted(1, "page"), counted(0, "page"), counted(2, "page")) == ("1 page", "0 pages", "2 pages")
