@@ -272,11 +272,9 @@ class Town:
         self.leases[grant.lease] = (asked, grant)
         for name, (other, held) in self.leases.items():
             if held is None and other.device == device:
-                gone = self._impatient_s(name, other) <= min(self.now_s, self._impatient_s(grant.lease, asked) - 1e-6)
+                mine_s = self.arrived_s[grant.lease] + self.settings.swap_patience_s[asked.class_]
+                gone = self.arrived_s[name] + self.settings.patience_s[other.class_] <= min(self.now_s, mine_s - 1e-6)
                 assert not gone, f"{grant.lease} goes before {name}, which has lost patience"
-
-    def _impatient_s(self, name: str, asked: events.LeaseDemand) -> float:
-        return self.arrived_s[name] + self.settings.patience_s[asked.class_]
 
     def _park(self, engine: str, size: int) -> None:
         assert engine in self.ready - self.stopping, f"{engine} is parked when it is not ready"

@@ -39,7 +39,7 @@ def simulate_command(
     loads: Annotated[
         str, typer.Option(help="Comma-separated; of a trace, how much faster it is played.")
     ] = "0.3,0.6,1",
-    seeds: Annotated[int, typer.Option(min=1, help="How many; a trace has only one.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many; of a trace, itself and others like it.")] = 3,
     minutes: Annotated[float, typer.Option(min=1, help="Length of a synthetic workload.")] = 60.0,
     html: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
     again: Annotated[
@@ -88,7 +88,7 @@ def _maker(name: str, minutes: float) -> tuple[MakeWorkload, bool]:
             if not path.is_file():
                 raise InvalidRequest(f"'{name}' is neither hub-mix, alternation or flood, nor a file")
             read = trace.read_trace if path.suffix == ".csv" else trace.read_journal
-            return lambda _seed, load: read(path, stretch=1.0 / load), True
+            return lambda seed, load: trace.resampled(read(path, stretch=1.0 / load), seed), False
 
 
 def _memory_bytes(text: str) -> list[float]:

@@ -63,8 +63,10 @@ def _bin(gap_s: float) -> int:
 
 @dataclass(slots=True)
 class Pressure:
-    """The governor's reading: part of the recent time that went into loading."""
+    """The governor's reading: part of the recent time that went into loading; and how long the queue for memory is."""
 
+    patience_s: tuple[float, float, float]
+    """By class: after that, who waits for memory is next; as of the last search for room (patience.py)."""
     memory_s: float = 300.0
     loading_s: float = 0.0
     at_s: float = 0.0

@@ -8,11 +8,10 @@ until it ends, and its client is charged for what it holds as time goes by. A ho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from partage.domain import Class, Device, DeviceId, Footprint, LaunchSettings, Placement, RequestId
-from partage.policy import turns
+from partage.policy import patience, turns
 from partage.policy.actions import GrantLease
 from partage.policy.events import Demand, LeaseDemand, ModelProfile
 from partage.policy.queues import Waiting
@@ -128,10 +127,10 @@ def must_yield(state: State, model: ModelState, placement: Placement) -> bool:
     """
     if model.lease is None:
         return False
-    mine_s = _patience_at_s(model)
+    mine_s = patience.ends_at_s(state, model)
     devices = {device for device, _ in placement.shares}
     for other in state.unplaced.values():
-        theirs_s = _patience_at_s(other)
+        theirs_s = patience.ends_at_s(state, other)
         if other is model or theirs_s > state.now_s or theirs_s >= mine_s:
             continue
         soonest = min(other.profile.placements, key=lambda one: _held_for_s(state, one), default=None)
@@ -141,16 +140,9 @@ def must_yield(state: State, model: ModelState, placement: Placement) -> bool:
 
 
 def _rank(state: State, model: ModelState) -> int:
-    if _patience_at_s(model) <= state.now_s:
+    if patience.ends_at_s(state, model) <= state.now_s:
         return -1
     return min((one.demand.class_ for one in model.queue.waiting()), default=Class.BATCH)
-
-
-def _patience_at_s(model: ModelState) -> float:
-    return min(
-        (oldest_s + group.patience_s for group in model.queue.groups if (oldest_s := group.oldest_s()) is not None),
-        default=math.inf,
-    )
 
 
 def in_the_way_s(state: State, model: ModelState) -> float:

@@ -71,7 +71,7 @@ def _next(state: State, resident: Resident) -> Waiting | None:
         if not group.count or not _has_slot_for(state, resident, group.class_):
             queue.owed_s[group.class_] = queue.owed_s[group.class_] if group.count else 0.0
             continue
-        impatient_s = state.now_s - settings.swap_patience_s[group.class_] if resident.owed else None
+        impatient_s = state.now_s - state.pressure.patience_s[group.class_] if resident.owed else None
         waiting = group.next(state.now_s, settings.fairness_slack_s, oldest_since_s=impatient_s, held=held)
         if waiting is None or (resident.gated and not _passes_gate(state, resident, waiting)):
             continue

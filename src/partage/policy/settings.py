@@ -29,9 +29,10 @@ class PolicySettings:
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
     patience_s: tuple[float, float, float] = (120.0, 240.0, 240.0)
-    """A late request that has waited this long goes before those that can still be in time."""
-    swap_patience_s: tuple[float, float, float] = (45.0, 240.0, 240.0)
-    """A model whose oldest request has waited this long is loaded next, before every other, and serves that one first."""
+    """A late request that has waited this long goes before those that can still be in time; and however long a round is,
+    its model is next."""
+    swap_patience_s: tuple[float, float, float] = (20.0, 240.0, 240.0)
+    """A model whose oldest request has waited this long, and for a round (patience.py), is loaded next, before every other."""
     reuse_horizon_s: float = 20.0
     """A victim that is likely to be asked for again within this time is dear."""
     prewarm_chance: float = 0.5

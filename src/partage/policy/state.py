@@ -157,7 +157,7 @@ class State:
         self.out: list[Action] = []
         self.ledger = Ledger()
         self.accounts = Accounts()
-        self.pressure = Pressure()
+        self.pressure = Pressure(settings.swap_patience_s)
         self.models: dict[str, ModelState] = {}
         self.pinned: dict[str, ModelState] = {}
         self.residents: dict[EngineId, Resident] = {}

@@ -5,11 +5,10 @@ Sources: ski rental with a residency quantum and load-aware quotas (Aegaeon, SOS
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from partage.domain import Class
-from partage.policy import parking
+from partage.policy import parking, patience
 from partage.policy.eviction import group_entitlement
 from partage.policy.state import ModelState, State
 
@@ -32,7 +31,6 @@ class Suffering(NamedTuple):
 def suffering_of(state: State, model: ModelState) -> Suffering:
     settings, queue, now_s = state.settings, model.queue, state.now_s
     value_s = growth = 0.0
-    patience_at_s = math.inf
     highest, most_entitled = Class.BATCH, 0.0
     # cannot be in time if they are not after the load
     lead_s = parking.load_s(state, model) if model.resident is None else 0.0
@@ -48,14 +46,12 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         value_s += value * (group.timely_count * now_s - group.timely_arrived_s)
         value_s += late_value * (group.late_count * now_s - group.late_arrived_s)
         growth += value * group.timely_count + late_value * group.late_count
-        patience_at_s = min(patience_at_s, (group.oldest_s() or 0.0) + settings.swap_patience_s[group.class_])
     for waiting in (*queue.loads.values(), *queue.outgrown.values()):
         class_ = waiting.demand.class_
         highest, most_entitled = min(highest, class_), 1.0
         value_s += settings.class_values[class_] * (now_s - waiting.arrived_s)
         growth += settings.class_values[class_]
-        patience_at_s = min(patience_at_s, waiting.arrived_s + settings.swap_patience_s[class_])
-    return Suffering(value_s, growth, patience_at_s, highest, most_entitled)
+    return Suffering(value_s, growth, patience.ends_at_s(state, model), highest, most_entitled)
 
 
 def quantum_s(state: State, switch_s: float) -> float:

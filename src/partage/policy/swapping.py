@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from partage.domain import Class, DeviceId, Placement
-from partage.policy import leases, parking
+from partage.policy import leases, parking, patience
 from partage.policy.eviction import Pools, Victim, may_be_replaced, remaining_s, replaced, victims
 from partage.policy.plans import carry_on_plans, drop, exchange, go_on, link_busy
 from partage.policy.room import (
@@ -64,6 +64,7 @@ def seek_room(state: State) -> None:
     if not state.unplaced:
         bring_back(state)
         return
+    patience.reckon(state)
     without: list[ModelState] = []
     room = room_bytes(state)
     for model in leases.in_order(state, islice(state.unplaced.values(), 4 * state.settings.candidates)):
@@ -106,7 +107,10 @@ def _best_rank(state: State, model: ModelState, suffering: Suffering) -> tuple[f
 
 def seek_room_for(state: State, model: ModelState) -> None:
     """The same for one model, when only its own queue has changed."""
-    if model.name not in state.unplaced or start_if_free(state, model) or all_taken(state):
+    if model.name not in state.unplaced:
+        return
+    patience.reckon(state)
+    if start_if_free(state, model) or all_taken(state):
         return
     option = best_option(state, model, suffering_of(state, model), victims(state))
     if option is None or not _may_take(state, option):

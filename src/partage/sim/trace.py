@@ -8,6 +8,7 @@ Length). A trace says nothing of memory, so each reader takes the models to map 
 from __future__ import annotations
 
 import csv
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,17 @@ from partage.domain import Class
 from partage.errors import PartageError
 from partage.journal_format import EventLine, JournalLine, parse_lines
 from partage.policy import events
-from partage.sim.workload import BATCH_GOAL, EMBEDDING_GOAL, GB, INTERACTIVE_GOAL, Asked, SimModel, Workload, workload
+from partage.sim.workload import (
+    BATCH_GOAL,
+    EMBEDDING_GOAL,
+    GB,
+    INTERACTIVE_GOAL,
+    Arrival,
+    Asked,
+    SimModel,
+    Workload,
+    workload,
+)
 
 B1 = SimModel(name="1b", size_bytes=GB * 12 // 10, prefill_tokens_per_s=30000, decode_tokens_per_s=350)
 B3 = SimModel(name="3b", size_bytes=3 * GB, prefill_tokens_per_s=16000, decode_tokens_per_s=200)
@@ -65,6 +76,38 @@ def journal_lines(path: Path) -> Iterator[JournalLine]:
         raise TraceUnreadable(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise TraceUnreadable(f"{path} is no journal of a hub ({error}); public traces end in .csv") from error
+
+
+def resampled(load: Workload, seed: int) -> Workload:
+    """What might have been asked as well; seed 0: what was.
+
+    Each model's requests come earlier or later by a time of its own, around the clock, so that its bursts stay and meet
+    others; what is asked is drawn anew from all that the model was asked for.
+    """
+    if not seed:
+        return load
+    chance = random.Random(seed)  # noqa: S311 - to be the same each time is the point
+    by_model: dict[str, list[Arrival]] = {}
+    for one in load.arrivals:
+        by_model.setdefault(one.demand.model, []).append(one)
+    asked: list[Asked] = []
+    for arrivals in by_model.values():
+        shift_s = chance.uniform(0.0, load.until_s)
+        drawn = chance.choices(arrivals, k=len(arrivals))
+        asked += [
+            Asked(
+                (arrival.at_s + shift_s) % load.until_s,
+                one.demand.model,
+                one.demand.client,
+                one.demand.class_,
+                one.demand.prompt_tokens,
+                one.output_tokens,
+                one.goal,
+                one.demand.weight,
+            )
+            for arrival, one in zip(arrivals, drawn, strict=True)
+        ]
+    return workload(f"{load.name}, seed {seed}", load.models, asked, load.until_s)
 
 
 def read_journal(path: Path, *, stretch: float = 1.0) -> Workload:

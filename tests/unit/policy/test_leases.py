@@ -252,6 +252,17 @@ def test_small_leases_do_not_keep_a_large_one_waiting_for_ever():
     assert town.granted == ["large"]
 
 
+def test_a_persons_lease_is_patient_for_no_longer_than_one_who_waits_for_a_model():
+    town = a_town()
+    town.lease("small-1", 5)
+    town.lease("large", 8, class_=Class.INTERACTIVE)
+    town.pass_time(PolicySettings().swap_patience_s[0])
+    town.lease("small-2", 5)
+    assert town.granted == ["small-1"]
+    town.end_lease("small-1")
+    assert town.granted == ["large"]
+
+
 def test_a_batch_lease_on_the_host_is_paused_while_people_are_served_and_has_its_share():
     town = a_town(host(100, 2))
     town.lease("train", 6, class_=Class.BATCH)

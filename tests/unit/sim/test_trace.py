@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from partage.sim.picture import page
 from partage.sim.replay import replay
 from partage.sim.run import World, WorldBroken
 from partage.sim.synthetic import CHAT, LARGE, alternation, flood, hub_mix
-from partage.sim.trace import TraceUnreadable, read_journal, read_trace
-from partage.sim.workload import GB
+from partage.sim.trace import TraceUnreadable, read_journal, read_trace, resampled
+from partage.sim.workload import GB, Workload
 
 
 def written(folder: Path, text: str) -> Path:
@@ -48,6 +49,28 @@ def test_lmsys_traces_keep_the_chosen_ranks(tmp_path: Path) -> None:
 def test_what_is_no_trace_is_said_with_the_file(tmp_path: Path, text: str) -> None:
     with pytest.raises(TraceUnreadable, match=r"trace\.csv"):
         read_trace(written(tmp_path, text))
+
+
+def test_resampled_trace_asks_each_model_as_often_within_the_same_time(tmp_path: Path) -> None:
+    lines = [f"00:00:{at:02}.5,m{at % 3},{100 + at},{1 + at}" for at in range(30)]
+    load = read_trace(written(tmp_path, "Request Time,Model Name,Input Length,Output Length\n" + "\n".join(lines)))
+    other = resampled(load, 1)
+
+    def asked(one: Workload) -> Counter[str]:
+        return Counter(arrival.demand.model for arrival in one.arrivals)
+
+    assert asked(other) == asked(load)
+    times = [arrival.at_s for arrival in other.arrivals]
+    assert times == sorted(times)
+    assert 0 <= times[0] <= times[-1] < load.until_s
+    assert times != [arrival.at_s for arrival in load.arrivals]
+
+
+def test_resampled_trace_is_the_same_for_the_same_seed_and_the_trace_itself_for_none() -> None:
+    load = flood(1, factor=2.0, minutes=5.0)
+    assert resampled(load, 0) is load
+    assert resampled(load, 3).arrivals == resampled(load, 3).arrivals
+    assert resampled(load, 3).arrivals != resampled(load, 4).arrivals
 
 
 def journal_of(load_factor: float) -> list[bytes]:
