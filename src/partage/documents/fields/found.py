@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from partage.documents.layout import Row, rows
-from partage.documents.page import Box, Page, Word, enclosing
+from partage.documents.page import Box, Page, Segment, Word, enclosing
+
+LONGEST_WORD, LONGEST_ROW = 200, 2000
+"""Characters: a web address may have so many, and a line across a poster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +22,31 @@ class Found:
     confidence: float
 
 
+def _bounded(row: Row) -> Row | None:
+    """Without what nobody prints. Some of the rules' expressions take the square of a text's length, and nothing stops them."""
+    if len(row.text) <= LONGEST_WORD:
+        return row
+    segments: list[Segment] = []
+    left = LONGEST_ROW
+    for segment in row.segments:
+        words: list[Word] = []
+        for word in segment.words:
+            left -= len(word.text) + 1
+            if len(word.text) <= LONGEST_WORD and left >= 0:
+                words.append(word)
+        if words:
+            segments.append(Segment(tuple(words)))
+    return Row(row.page, tuple(segments)) if segments else None
+
+
 class Sheet:
     """All rows of a document in reading order, made once and searched by every rule."""
 
     def __init__(self, pages: tuple[Page, ...]) -> None:
         self.pages = pages
-        self.rows: tuple[Row, ...] = tuple(row for page in pages for row in rows(page))
+        self.rows: tuple[Row, ...] = tuple(
+            legible for page in pages for row in rows(page) if (legible := _bounded(row)) is not None
+        )
 
     @cached_property
     def first_page(self) -> tuple[Row, ...]:
