@@ -151,6 +151,8 @@ def _ends_paragraph(text: str, end: int, following: tuple[int, int] | None) -> b
 
 
 def _is_heading(line: str, *, alone: bool) -> bool:
+    if len(line) > MAX_CHARACTERS:  # nor are the expressions made for it: they take the square of its length
+        return False
     if MARKDOWN_HEADING.match(line):
         return True
     title = NUMBERED_HEADING.sub(r"\2", line)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +79,11 @@ def test_neighbouring_chunks_share_their_border():
 def test_line_that_begins_with_a_number_is_no_heading_unless_it_stands_alone_like_one():
     page = "2.1 Shipping costs\n\nWarranty:\n24 months from purchase\n1. Press the button\n2. Wait"
     assert [page[one.start : one.end] for one in sentences(page) if one.heading] == ["2.1 Shipping costs"]
+
+
+def test_a_line_of_nothing_but_marks_costs_no_time():
+    """An expression that takes the square of its text cannot be stopped, and holds up whoever else is in the process."""
+    began_s = time.process_time()
+    chunks = chunk_pages(["# " + "#" * 150_000 + " x\n\nThe pump is red."])
+    assert time.process_time() - began_s < 5, "it took minutes"
+    assert chunks[-1].text.endswith("The pump is red.")
