@@ -28,6 +28,8 @@ from partage.deploy.yaml_tree import Entry, Mapping, Node, Scalar, Sequence, at,
 
 _REPLACED = frozenset({"command", "entrypoint", "test"})
 _NAMED_LISTS = frozenset({"environment", "labels", "args", "sysctls", "annotations"})
+_PARALLEL_OTHERWISE = re.compile(r"(?:--(?:data|pipeline)[-_]parallel[-_]size|--?[dp]p(?:[-_]size)?)[ =]+(?!1\b)")
+"""Over several GPUs, and not by tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +79,13 @@ class Service:
 
     @property
     def spread_over(self) -> str:
-        """The number of GPUs that the engine is told to spread a model over; "" where it is told nothing."""
-        if self.server is None or self.server.parallel_flag is None:
+        """The number of GPUs that the engine spreads a model over; "" where the file does not say."""
+        server = self.server
+        if server is None or server.parallel_flag is None or _PARALLEL_OTHERWISE.search(self.command_line):
             return ""
-        match = self.server.parallel_flag.search(self.command_line)
-        variable = self.variables.get(self.server.parallel_variable)
-        return match[1].strip("\"'") if match else variable.value if variable else ""
+        match = server.parallel_flag.search(self.command_line)
+        variable = self.variables.get(server.parallel_variable)
+        return match[1].strip("\"'") if match else variable.value if variable else server.parallel_default
 
     @property
     def calls_itself_ollama(self) -> bool:
@@ -103,7 +106,9 @@ class Service:
         if isinstance(short := self.get("gpus"), Scalar):
             given.append("all" if self.text(short) == "all" else None)
         if self.runtime == "nvidia" and not given:
-            given.append(visible_gpus(self.variables.get("NVIDIA_VISIBLE_DEVICES")))
+            variable = self.variables.get("NVIDIA_VISIBLE_DEVICES")
+            by_image = variable is None and self.server is not None and self.get("env_file") is None
+            given.append("all" if by_image else visible_gpus(variable))  # the images of engines say `all`
         if cdi_devices(self.get("devices")):
             given.append(None)
         return together(given)

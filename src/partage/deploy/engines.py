@@ -20,6 +20,8 @@ class ServerKind:
     parallel_flag: re.Pattern[str] | None = None
     """The option that says over how many GPUs a model is spread."""
     parallel_variable: str = ""
+    parallel_default: str = ""
+    """Over how many, where nothing is said; "" for all that it is given."""
     needs_shared_memory: bool = False
 
 
@@ -37,6 +39,7 @@ VLLM = ServerKind(
     share_flag="gpu-memory-utilization",
     default_share=0.92,
     parallel_flag=_TENSOR_PARALLEL,
+    parallel_default="1",
     needs_shared_memory=True,
 )
 SGLANG = ServerKind(
@@ -45,6 +48,7 @@ SGLANG = ServerKind(
     share_flag="mem-fraction-static",
     default_share=0.88,
     parallel_flag=_TENSOR_PARALLEL,
+    parallel_default="1",
     needs_shared_memory=True,
 )
 TGI = ServerKind(

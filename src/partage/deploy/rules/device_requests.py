@@ -69,8 +69,11 @@ def all_gpus_by_omission(service: Service) -> Iterator[Flaw]:
     """A device request with neither `count` nor `device_ids`: the container is given every GPU of the host.
 
     On a machine with one GPU nothing changes; with a second one the service uses both, and its neighbours with it. The
-    fix writes down what is the case.
+    fix writes down what is the case. Silent beside NVIDIA_VISIBLE_DEVICES=all, which says it already.
     """
+    visible = service.variables.get("NVIDIA_VISIBLE_DEVICES")
+    if visible is not None and visible.value == "all":
+        return
     for request in service.requests:
         keys = request.node.entries.keys()
         if request.short or {"count", "device_ids"} & keys or not request.is_for_nvidia or not request.capabilities:
@@ -259,20 +262,28 @@ def exposure_taken_for_reservation(service: Service) -> Iterator[Flaw]:
                 yield Flaw(node.place, f"`{name}` exposes GPUs; it reserves neither the GPU nor memory on it")
 
 
+_NVIDIA_CAPABILITIES = frozenset({"gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display"})
+
+
 @rule(
     "PG034",
     "unknown-driver",
     on=Service,
-    cure="write `driver: nvidia` (or cdi), and install the NVIDIA Container Toolkit",
-    source="ragflow#9573; basujindal/stable-diffusion#217",
+    cure="write `driver: nvidia` (or cdi) with `capabilities: [gpu]`, and install the NVIDIA Container Toolkit",
+    source="ragflow#9573; basujindal/stable-diffusion#217; moby daemon/nvidia_linux.go (the capabilities that it has)",
 )
 def unknown_driver(service: Service) -> Iterator[Flaw]:
-    """A device driver that Docker does not have: "could not select device driver".
+    """A device driver that Docker does not have, or a capability that none has: "could not select device driver".
 
     The daemon knows `nvidia` once the NVIDIA Container Toolkit is installed and Docker was restarted, and `cdi`. The
-    same message appears for `driver: nvidia` on a host where the toolkit is missing.
+    same message appears for `driver: nvidia` on a host where the toolkit is missing. A driver is chosen only if it has
+    every capability that is asked for; `all` is a value of NVIDIA_DRIVER_CAPABILITIES, not one of them.
     """
     for request in service.requests:
+        for capability in scalars_of(request.node.get("capabilities")):
+            name = service.text(capability)
+            if request.driver == "nvidia" and UNKNOWN not in name and name not in _NVIDIA_CAPABILITIES:
+                yield Flaw(capability.place, f"the driver nvidia has no capability `{name}`")
         node = request.node.get("driver")
         if request.driver.lower() in ("cuda", "gpu", "nvida", "nvidia-docker", "nvidia-container-runtime") and node:
             yield Flaw(node.place, f"Docker has no device driver `{request.driver}`")
@@ -308,15 +319,14 @@ def swarm_refuses_devices(service: Service) -> Iterator[Flaw]:
     "cdi-names",
     on=Project,
     cure="write `driver: cdi` with `device_ids: [nvidia.com/gpu=0]`, or `devices: [nvidia.com/gpu=all]`",
-    source="agent-cli#259; containers/podman#19338; xorbitsai/inference#3961",
+    source="agent-cli#259; xorbitsai/inference#3961; moby daemon/nvidia_linux.go; podman-compose, container_to_gpu_res_args",
 )
 def cdi_names(project: Project) -> Iterator[Flaw]:
-    """`driver: cdi` without CDI names, or `driver: nvidia` where there is only CDI (Podman, NixOS).
+    """`driver: cdi` without CDI names: the daemon does not know which devices are meant.
 
-    CDI names a device by vendor, class and name: `nvidia.com/gpu=0`, `nvidia.com/gpu=all`. Podman has no `nvidia` device
-    driver; `userns_mode: keep-id` and `x-podman` are understood by Podman alone.
+    CDI names a device by vendor, class and name: `nvidia.com/gpu=0`, `nvidia.com/gpu=all`. Where there is only CDI, current
+    versions of Docker and podman-compose translate `driver: nvidia` themselves.
     """
-    podman = any(key.startswith("x-podman") for key in project.root.entries)
     for service in project.services.values():
         for request in service.requests:
             if request.driver == "cdi" and request.node.get("device_ids") is None:
@@ -325,8 +335,6 @@ def cdi_names(project: Project) -> Iterator[Flaw]:
             if any(not is_cdi_name(one) and UNKNOWN not in one for one in ids):
                 node = request.node.entries["device_ids"].value
                 yield Flaw(node.place, "not a CDI name, as in nvidia.com/gpu=0")
-            if request.driver == "nvidia" and (podman or service.text(service.get("userns_mode")) == "keep-id"):
-                yield Flaw(request.node.entries["driver"].value.place, "Podman has no device driver `nvidia`")
 
 
 def _added(request: DeviceRequest, line: str) -> Fix | None:

@@ -12,6 +12,7 @@ from partage.deploy.source import Edit
 from partage.deploy.subjects import Environment
 from partage.deploy.yaml_tree import Scalar, items_of
 
+_PORT = re.compile(r":(\d+)/?$")
 _LOOPBACK = re.compile(r"(?:https?://)?(?:127\.|localhost\b|\[?::1)")
 
 
@@ -36,8 +37,10 @@ def ollama_open_to_the_network(service: Service) -> Iterator[Flaw]:
     if not service.calls_itself_ollama or (host and _LOOPBACK.match(host.value)):  # heard inside the container only
         return
     nodes = {item.place: item for item in items_of(service.get("ports"))}
+    own = _PORT.search(host.value) if host else None
+    heard = own[1] if own else "11434"
     for port in ports_of(service):
-        if port.host_ip in ("", "0.0.0.0", "::") and port.published and port.target.startswith("11434"):  # noqa: S104 compared
+        if port.host_ip in ("", "0.0.0.0", "::") and port.published and port.target == heard:  # noqa: S104 compared
             yield Flaw(
                 port.place,
                 f"port {port.target} is published on every interface, without authentication",

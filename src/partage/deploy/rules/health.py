@@ -34,6 +34,20 @@ def _missing_tool(service: Service) -> str:
     return found[1] if found else ""
 
 
+_WAITS_WITH_TOOL = re.compile(r"\b(?:until|while\s+!)\s[^;\n]*?(?<![\w/-])(curl|wget)\s")
+_WAITS_BY_DEV_TCP = re.compile(r"\b(?:until|while\s+!)\s[^;\n]*?(/dev/tcp/)")
+
+
+def _endless_loop(service: Service, waits: re.Pattern[str]) -> tuple[Place, str] | None:
+    """Where Ollama's own image waits by what it does not have."""
+    if service.server is not OLLAMA or service.get("build") is not None or re.search(r"\bapt", service.command_line):
+        return None
+    for word in service.words:
+        if found := waits.search(service.text(word)):
+            return word.place, found[1]
+    return None
+
+
 def _uses_dev_tcp_under_sh(service: Service) -> bool:
     test = _test(service)
     if test is None or "/dev/tcp/" not in test[1] or "bash" in test[1]:
@@ -54,8 +68,11 @@ def _uses_dev_tcp_under_sh(service: Service) -> bool:
 def healthcheck_without_curl(service: Service) -> Iterator[Flaw]:
     """Curl or wget in the healthcheck of ollama/ollama: the image has neither, the container never becomes healthy.
 
-    Whoever waits with `condition: service_healthy` never starts. `ollama list` asks the server the same question.
+    Whoever waits with `condition: service_healthy` never starts. `ollama list` asks the server the same question. A
+    command that waits for the server in a loop around curl or wget (`until curl ...`) never leaves it.
     """
+    if waiting := _endless_loop(service, _WAITS_WITH_TOOL):
+        yield Flaw(waiting[0], f"the image ollama/ollama has no {waiting[1]}: this loop never ends")
     tool = _missing_tool(service)
     test = _test(service)
     if tool and test:
@@ -98,8 +115,11 @@ def dev_tcp_needs_bash(service: Service) -> Iterator[Flaw]:
     """`/dev/tcp/...` in a check that /bin/sh runs: it is a feature of bash, the check always fails.
 
     CMD-SHELL is /bin/sh, which is dash in Debian and Ubuntu images and busybox in Alpine's: both look for a file of
-    that name.
+    that name. The same goes for a loop in the command of ollama/ollama (`until (echo > /dev/tcp/...)`): it never ends.
     """
+    waiting = _endless_loop(service, _WAITS_BY_DEV_TCP)
+    if waiting and "bash" not in service.command_line:
+        yield Flaw(waiting[0], "/dev/tcp is a feature of bash; this loop runs in /bin/sh and never ends")
     if _uses_dev_tcp_under_sh(service) and (test := _test(service)):
         yield Flaw(test[0].place, "/dev/tcp is a feature of bash; this check runs in /bin/sh and always fails")
 
@@ -170,13 +190,14 @@ def healthcheck_of_a_static_page(service: Service) -> Iterator[Flaw]:
 def shared_memory_too_small(service: Service) -> Iterator[Flaw]:
     """A PyTorch server with Docker's 64 MiB of /dev/shm.
 
-    vLLM, SGLang and text-generation-inference pass tensors between their processes through shared memory; with several
-    GPUs they stop with "bus error" or hang. Silent where the file says that a model stays on one GPU
-    (`--tensor-parallel-size 1`, NUM_SHARD=1).
+    vLLM, SGLang and text-generation-inference pass tensors between the processes of several GPUs through shared memory;
+    with too little of it they stop with "bus error" or hang. Silent where a model stays on one GPU: the service is given
+    no more (`count: 1`), NUM_SHARD=1, or vLLM and SGLang are not told otherwise (`--tensor-parallel-size` is 1 by default).
     """
     if service.server is None or not service.server.needs_shared_memory or not service.complete or not service.has_gpu:
         return
-    if service.spread_over == "1":
+    used = service.used_gpus
+    if service.spread_over == "1" or (isinstance(used, frozenset) and len(used) == 1):
         return
     volumes = service.get("volumes")
     mounts = " ".join(node.place.text for node in (volumes, service.get("tmpfs")) if node is not None)

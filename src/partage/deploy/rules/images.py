@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from partage.deploy.dockerfile import Dockerfile
 from partage.deploy.findings import Flaw, rule
+from partage.deploy.source import Place
 from partage.deploy.subjects import ImageName
 from partage.deploy.variables import UNKNOWN
 
@@ -74,12 +75,15 @@ def apt_key(dockerfile: Dockerfile) -> Iterator[Flaw]:
     """`apt-key` in the image of a GPU service: deprecated, and gone from current Debian and Ubuntu.
 
     It trusts a key for every repository. In 2022 NVIDIA also replaced the key that many of these lines fetch, so that
-    old ones fail with NO_PUBKEY.
+    old ones fail with NO_PUBKEY. `apt-key del` alone is how NVIDIA's instructions remove that old key: it is left alone.
     """
     if not re.search(r"nvidia|cuda|ollama|vllm|torch|tensorflow", dockerfile.source.text, re.IGNORECASE):
         return
-    for _, place in dockerfile.find(re.compile(r"(?<![\w/-])apt-key(?=\s+(?:add|adv|--|del))"), "RUN"):
-        yield Flaw(place, "apt-key is deprecated, and gone from current systems")
+    reported: set[Place] = set()
+    for instruction, place in dockerfile.find(re.compile(r"(?<![\w/-])apt-key(?=\s+(?:add|adv|--))"), "RUN"):
+        if instruction.place not in reported:
+            reported.add(instruction.place)
+            yield Flaw(place, "apt-key is deprecated, and gone from current systems")
 
 
 RULES = (cuda_tag_unknown, retired_nvidia_docker, apt_key)

@@ -124,6 +124,33 @@ def _keep_alive_s(text: str) -> float | None:
         return None
 
 
+_PATH = re.compile(r"[/~.$\\]|[A-Za-z]:[/\\]")
+
+
+@rule(
+    "PG026",
+    "models-is-a-directory",
+    on=Environment,
+    cure="give the list another name, and pull each of them with `ollama pull`",
+    source="Ollama docs, FAQ: Where are models stored; Ollama envconfig/config.go (Models)",
+    level="warning",
+)
+def models_is_a_directory(environment: Environment) -> Iterator[Flaw]:
+    """OLLAMA_MODELS with names of models: it is the directory where the server keeps them.
+
+    The server pulls nothing by itself. A script may read the list, but the server beside it makes a directory of that
+    name and stores the models there, not on the volume at /root/.ollama: they are gone with the container.
+    """
+    service = environment.service
+    if environment.server is not OLLAMA or (service is not None and service.only_fetches):
+        return
+    for variable in environment.variables:
+        value = variable.value.strip("\"'")
+        listed = variable.known and re.search(r"[:,\s]", value) and not _PATH.match(value)
+        if variable.name == "OLLAMA_MODELS" and listed:
+            yield Flaw(variable.place, "OLLAMA_MODELS is the directory of the models, not a list of them")
+
+
 _MODEL_VARIABLE = re.compile(r"(?:^|_)(?:MODELS?|LLM|EMBEDDINGS?)(?:_(?:NAME|ID|TAG|LIST|DEFAULT|PULL))*$")
 _MODEL_WORD = re.compile(r"(?<![\w./-])([a-z][\w.-]*):([\w.-]+)")
 _COMMAND = re.compile(
@@ -189,6 +216,6 @@ def _checked(variable: Variable) -> Iterator[Flaw]:
 
 
 RULES = (
-    ollama_variable_nobody_reads, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, model_tag_unknown,
-    image_pulls_unknown_tag,
+    ollama_variable_nobody_reads, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, models_is_a_directory,
+    model_tag_unknown, image_pulls_unknown_tag,
 )  # fmt: skip

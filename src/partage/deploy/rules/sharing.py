@@ -90,12 +90,11 @@ def _neighbours(project: Project) -> Iterator[tuple[Service, Service]]:
 
 
 def _used(service: Service) -> Gpus:
-    """Of all GPUs, vLLM and SGLang use as many as they spread a model over: the first one, if they are told nothing."""
+    """Of all GPUs, vLLM and SGLang use as many as they spread a model over."""
     gpus = service.used_gpus
-    otherwise = re.search(r"--(?:data|pipeline)[-_]parallel|--[dp]p\b", service.command_line)
-    if gpus != "all" or service.server not in (VLLM, SGLANG) or otherwise:
+    spread = service.spread_over
+    if gpus != "all" or service.server not in (VLLM, SGLANG) or not spread:
         return gpus
-    spread = service.spread_over or "1"
     return frozenset(str(index) for index in range(int(spread))) if spread.isdigit() and int(spread) < 64 else None
 
 

@@ -1,0 +1,5 @@
+FROM ollama/ollama:latest
+# below
+ENV OLLAMA_MODELS="gemma3:4b qwen3:8b"
+COPY pull.sh /pull.sh
+ENTRYPOINT ["/pull.sh"]
