@@ -125,5 +125,5 @@ def _show(answer: JsonObject) -> None:
         cells = (f"[{citation['number']}]", citation["document"], str(citation["page"]), f"{start}-{end}", text)
         table.add_row(*map(escape, cells))
     if citations:
-        console().print()
+        console().print("" if answer["supported"] else "\nThe closest passages:")
         console().print(table)

@@ -219,15 +219,15 @@ def _smaller_members(plan_: Plan) -> str:
 
 
 def footprint_of(row: Row) -> Footprint:
-    """The parts of all its devices together."""
+    """The parts of all its devices together; weights that the CPU has rearranged are weights."""
     parts = [footprint for _, footprint in row.placement.shares]
     return Footprint(
-        weights_bytes=sum(part.weights_bytes for part in parts),
+        weights_bytes=sum(part.weights_bytes + part.repack_bytes for part in parts),
         kv_bytes=sum(part.kv_bytes for part in parts),
         compute_bytes=sum(part.compute_bytes for part in parts),
         output_bytes=sum(part.output_bytes for part in parts),
         projector_bytes=sum(part.projector_bytes for part in parts),
-        repack_bytes=sum(part.repack_bytes for part in parts),
+        repack_bytes=0,
         cache_bytes=sum(part.cache_bytes for part in parts),
         overhead_bytes=sum(part.overhead_bytes for part in parts),
     )
@@ -276,7 +276,7 @@ def as_json(plan_: Plan) -> JsonObject:
 
 
 def other_bytes(footprint: Footprint) -> int:
-    return footprint.output_bytes + footprint.repack_bytes + footprint.cache_bytes + footprint.overhead_bytes
+    return footprint.output_bytes + footprint.cache_bytes + footprint.overhead_bytes
 
 
 def verdict(plan_: Plan) -> str:

@@ -100,7 +100,8 @@ class Answers:
 
         if not compose.supported(question, found.hits):
             citations = tuple(_passage(number, hit) for number, hit in enumerate(found.hits, start=1))
-            yield timed(Answer(text=compose.NO_PASSAGES, citations=citations, supported=False))
+            nothing = compose.NO_PASSAGES if found.hits or only != EVERYWHERE else compose.NO_DOCUMENTS
+            yield timed(Answer(text=nothing, citations=citations, supported=False))
             return
         quotes = await self._quotes(question, found)
         deadline_s = began_s + self._settings.query_timeout_s

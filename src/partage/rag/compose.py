@@ -36,6 +36,7 @@ NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 MIXED = re.compile(r"(?=.*\d)(?=.*[^\W\d])")
 NOT_FOUND = "NOT FOUND"
 
+NO_DOCUMENTS = "There are no documents yet; take some in: partage ingest FILE"
 NO_PASSAGES = "The documents say nothing about this."
 UNSUPPORTED = "The model's answer is not supported by the documents, so it is not given. The closest passages say:"
 NOT_ANSWERED = "The documents do not answer this. The closest passages say:"

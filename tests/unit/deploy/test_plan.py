@@ -54,6 +54,12 @@ def test_names_are_read_as_the_library_writes_them(name: str, quantisation: str)
     assert found[1] == quantisation
 
 
+def test_weights_that_the_cpu_rearranges_are_shown_as_weights(store: Store):
+    row = plan(wanted(store, "llama3.2"), described_machine("none"), Terms()).rows[0]
+    assert footprint_of(row).weights_bytes >= row.wanted.anatomy.weights_bytes
+    assert footprint_of(row).total_bytes == row.placement.total_bytes
+
+
 def test_the_plan_is_the_estimators_arithmetic(store: Store):
     models = wanted(store, "llama3.2", "nomic-embed-text")
     made = plan(models, described_machine("1x24GiB"), Terms())

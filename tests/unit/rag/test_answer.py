@@ -192,6 +192,13 @@ async def test_question_no_passage_speaks_of_is_answered_so_without_a_model():
     assert hub.asked == []
 
 
+async def test_question_before_any_document_says_how_to_take_one_in():
+    answers, _ = asking(BIG, page="")
+    _, answer = await answer_of(answers)
+    assert "partage ingest" in answer.text
+    assert not answer.supported
+
+
 async def test_timings_add_up():
     answers, _ = asking(TINY, says="one two")
     _, answer = await answer_of(answers)
