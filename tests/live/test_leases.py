@@ -35,7 +35,14 @@ def hub(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator
 
 def partage_run(hub: HubProcess, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "partage", "run", "--url", hub.url, *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def free_bytes(hub: HubProcess) -> int:
@@ -111,6 +118,35 @@ def test_a_program_that_is_paused_by_hand_stands_still_and_can_be_ended_all_the_
     run.communicate(timeout=20)
     assert not command.is_running()
     eventually(lambda: not leases(hub))
+
+
+DAEMON = """
+import os, sys, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        print(os.getpid(), flush=True)
+        while True:
+            time.sleep(0.01)
+    os._exit(0)
+os.wait()
+sys.stdin.readline()
+"""
+
+
+def test_what_a_program_has_turned_into_a_daemon_is_paused_with_it_and_ends_with_it(hub: HubProcess):
+    words = ["--memory", "50MiB", "--name", "daemon", "--", sys.executable, "-c", DAEMON]
+    run = partage_run(hub, *words)
+    assert run.stdout is not None
+    daemon = psutil.Process(int(run.stdout.readline()))
+    lease = {"lease": leases(hub)["daemon"]["id"]}
+    httpx.post(f"{hub.url}/admin/pause", json=lease).raise_for_status()
+    eventually(lambda: daemon.status() == psutil.STATUS_STOPPED)
+    httpx.post(f"{hub.url}/admin/pause", json=lease | {"paused": False}).raise_for_status()
+    eventually(lambda: daemon.status() != psutil.STATUS_STOPPED)
+    run.communicate("\n", timeout=20)
+    assert run.returncode == 0
+    assert not daemon.is_running()
 
 
 def test_interrupting_a_run_that_waits_leaves_the_queue(hub: HubProcess):

@@ -20,6 +20,7 @@ from partage.cli.terminal import Url, errors
 from partage.client.hub_client import HubClient
 from partage.client.lease import Lease, News
 from partage.config import load_config
+from partage.device.tree import tree
 from partage.errors import ConfigError
 from partage.quantities import format_bytes
 from partage.serve.services import hub_url
@@ -98,7 +99,7 @@ async def _run(lease: Lease, command: list[str]) -> int:
     async with _started(lease, command) as (guard, group):
         lease.used_by(group)
         async with asyncio.TaskGroup() as tasks:
-            pausing = tasks.create_task(_pause_and_resume(lease, group))
+            pausing = tasks.create_task(_pause_and_resume(lease, guard.pid, group))
             status = await guard.wait()
             pausing.cancel()
     return status
@@ -117,6 +118,9 @@ async def _started(lease: Lease, command: list[str]) -> AsyncGenerator[tuple[asy
     os.close(writing)
     try:
         said = await asyncio.to_thread(os.read, reading, 32)
+    except BaseException:
+        guard.terminate()  # it takes the command with it, if that has begun
+        raise
     finally:
         os.close(reading)
     if not said:  # it said on stderr why it cannot be run
@@ -143,12 +147,21 @@ async def _end(guard: asyncio.subprocess.Process, group: int) -> None:
     await guard.wait()
 
 
-async def _pause_and_resume(lease: Lease, group: int) -> None:
+async def _pause_and_resume(lease: Lease, guard: int, group: int) -> None:
     while True:
         await lease.paused.wait()
-        _signal(group, signal.SIGSTOP)
+        _signal_all(guard, group, signal.SIGSTOP)
         await lease.wait_resumed()
-        _signal(group, signal.SIGCONT)
+        _signal_all(guard, group, signal.SIGCONT)
+
+
+def _signal_all(guard: int, group: int, number: signal.Signals) -> None:
+    """The group at once, then what has left it: the guard has that below it, also as a daemon."""
+    _signal(group, number)
+    for pid in tree(guard)[1:]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) != group:
+                os.kill(pid, number)
 
 
 def _signal(group: int, number: signal.Signals) -> None:

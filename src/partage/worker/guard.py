@@ -1,4 +1,4 @@
-"""Runs a command in a process group of its own and ends the whole group when its caller dies, by whatever signal.
+"""Runs a command in a process group of its own, and ends all that it has started when it ends or its caller dies, by whatever signal.
 
 `python -m partage.worker.guard CALLER_PID FD -- COMMAND ARGUMENT ...` writes the command's process id to FD and leaves with
 its status. The kernel tells only us of the caller's death (PR_SET_PDEATHSIG), not what the command has started itself.
@@ -12,12 +12,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
 from partage.worker.tether import PR_SET_PDEATHSIG, tie_to
 
+PR_SET_CHILD_SUBREAPER = 36
 _CANNOT_RUN = 127
+_PATIENCE_S = 5.0
+"""What does not end on SIGKILL by then waits for a device; it is left to it."""
 _OOM_SCORE_ADJ = "500"
 """As an engine: where memory runs out, the kernel takes the larger of them, and nothing that Partage did not start."""
 
@@ -25,6 +29,8 @@ _OOM_SCORE_ADJ = "500"
 def main(arguments: list[str]) -> int:
     caller_pid, fd, _, *command = arguments
     us = os.getpid()
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what the command has made a daemon of comes to us, not to init
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)  # of the terminal: they are meant for the command
 
@@ -46,14 +52,28 @@ def main(arguments: list[str]) -> int:
             os.killpg(child.pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(caller_pid):
         end(signal.SIGTERM, None)
     os.write(int(fd), f"{child.pid}\n".encode())
     os.close(int(fd))
     status = child.wait()
     end(signal.SIGTERM, None)  # what it left running would hold memory that is nobody's lease
+    _end_all_below(us)
     return status if status >= 0 else 128 - status
+
+
+def _end_all_below(us: int) -> None:
+    """One generation after the other: whoever's parent ends becomes our child."""
+    until_s = time.monotonic() + _PATIENCE_S
+    with contextlib.suppress(ChildProcessError):  # there is none any more
+        while time.monotonic() < until_s:
+            for pid in Path(f"/proc/{us}/task/{us}/children").read_text(encoding="ascii").split():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(pid), signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":
