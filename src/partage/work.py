@@ -76,6 +76,8 @@ class ChatWork:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionWork:
     prompt: str
+    tokens: tuple[int, ...] = ()
+    """The prompt as ids of the model's own tokenizer, in place of a text."""
     sampling: Sampling = Sampling()
     images: tuple[Image, ...] = ()
     suffix: str = ""

@@ -77,3 +77,18 @@ def test_a_template_of_the_request_is_what_the_model_reads(http: httpx.Client):
 def test_an_empty_text_has_a_vector_too(http: httpx.Client):
     answer = http.post("/v1/embeddings", json={"model": EMBED, "input": ["", "a"]}).json()
     assert [len(one["embedding"]) for one in answer["data"]] == [384, 384]
+
+
+def test_several_prompts_texts_or_tokens_have_their_answers(http: httpx.Client):
+    body: JsonObject = {"model": CHAT, "max_tokens": 4, "temperature": 0}
+    several = http.post("/v1/completions", json={**body, "prompt": ["One, two,", "A, B,"]}).json()
+    alone = [http.post("/v1/completions", json={**body, "prompt": text}).json() for text in ("One, two,", "A, B,")]
+    assert [one["text"] for one in several["choices"]] == [one["choices"][0]["text"] for one in alone]
+    assert several["usage"]["prompt_tokens"] == sum(one["usage"]["prompt_tokens"] for one in alone)
+    assert (
+        http.post("/v1/completions", json={**body, "prompt": [[1, 2, 3], [4, 5]]}).json()["usage"]["prompt_tokens"] == 5
+    )
+    drawn = http.post(
+        "/v1/chat/completions", json={"model": CHAT, "messages": COUNT, "n": 3, "max_tokens": 8, "seed": 1}
+    )
+    assert len({one["message"]["content"] for one in drawn.json()["choices"]}) > 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -10,7 +12,7 @@ from partage.api.admission import request_of
 from partage.api.decoding import decode
 from partage.api.durations import keep_alive_s
 from partage.api.exchange import Exchange
-from partage.api.openai_answers import OpenAIFrames, embeddings
+from partage.api.openai_answers import Kind, OpenAIFrames, embeddings
 from partage.api.openai_wire import (
     ChatIn,
     CompletionIn,
@@ -20,20 +22,22 @@ from partage.api.openai_wire import (
     messages_of,
     option_fields,
     pictures_of,
-    texts_of,
 )
 from partage.api.options import OPENAI_DEFAULTS, Options, options_of, top_logprobs_of
 from partage.api.pictures import fill_in
 from partage.api.ports import ApiSettings, HubPort
 from partage.api.streaming import stream_answer, whole_answer
-from partage.domain import Model
+from partage.domain import Model, RequestId
 from partage.errors import InvalidRequest, Unsupported
 from partage.json_value import JsonObject, JsonValue
-from partage.work import ChatWork, CompletionWork, EmbedWork, Work
+from partage.work import ChatWork, CompletionWork, EmbedWork, Sampling, Work
 
 _chat = msgspec.json.Decoder(ChatIn)
 _completion = msgspec.json.Decoder(CompletionIn)
 _embeddings = msgspec.json.Decoder(EmbeddingsIn)
+
+MOST_ANSWERS = 64
+"""In one request: each waits for the one before it."""
 
 
 class OpenAIApi:
@@ -65,8 +69,7 @@ class OpenAIApi:
             format=format_of(asked.response_format),
             think=asked.think,
         )
-        frames = OpenAIFrames("chat", exchange.id, asked.model, includes_usage=asked.includes_usage)
-        await self._generation(exchange, asked, model, work, options, frames)
+        await self._generation(exchange, asked, model, [work], options, "chat")
 
     async def completion(self, exchange: Exchange) -> None:
         asked = decode(_completion, await exchange.read_body())
@@ -79,32 +82,34 @@ class OpenAIApi:
             logprobs=top_logprobs_of(wanted=asked.logprobs is not None, top=asked.logprobs, field="logprobs"),
             logit_bias=asked.logit_bias,
         )
-        work = CompletionWork(
-            prompt=_prompt(asked),
-            sampling=options.sampling,
-            suffix=asked.suffix or "",
-            format=format_of(asked.response_format),
-        )
-        frames = OpenAIFrames("text", exchange.id, asked.model, includes_usage=asked.includes_usage)
-        await self._generation(exchange, asked, model, work, options, frames)
+        await self._generation(exchange, asked, model, _completions(asked, model, options.sampling), options, "text")
 
     async def _generation(
         self,
         exchange: Exchange,
         asked: ChatIn | CompletionIn,
         model: Model,
-        work: Work,
+        works: Sequence[ChatWork | CompletionWork],
         options: Options,
-        frames: OpenAIFrames,
+        kind: Kind,
     ) -> None:
-        keep_s = keep_alive_s(asked.keep_alive)
-        ticket = self._hub.admit(
-            request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens)
-        )
+        """Several answers are requests of their own, one after another: nobody's turn is any longer for them."""
+        keep_s, n = keep_alive_s(asked.keep_alive), 1 if asked.n is None else asked.n
+        requests = [
+            replace(
+                request_of(exchange, model, work, keep_alive_s=keep_s, context_tokens=options.context_tokens), id=id_
+            )
+            for id_, work in _numbered(exchange.id, _times(works, n))
+        ]
+        includes_usage = asked.includes_usage
+        frames = OpenAIFrames(kind, exchange.id, asked.model, includes_usage=includes_usage, answers=len(requests), n=n)
         if asked.stream:
-            await stream_answer(exchange, ticket, frames, self._settings.silence_s)
+            for request in requests:
+                ticket, last = self._hub.admit(request), request is requests[-1]
+                await stream_answer(exchange, ticket, frames, self._settings.silence_s, last=last)
         else:
-            await exchange.answer(frames.whole(await whole_answer(exchange, ticket)))
+            answers = [await whole_answer(exchange, self._hub.admit(request)) for request in requests]
+            await exchange.answer(frames.whole(*answers))
 
     async def embeddings(self, exchange: Exchange) -> None:
         asked = decode(_embeddings, await exchange.read_body())
@@ -135,16 +140,7 @@ class OpenAIApi:
 
 
 def _embed_work(asked: EmbeddingsIn, model: Model) -> EmbedWork:
-    texts, tokens = inputs_of(asked.input)
-    if not all(tokens):
-        raise InvalidRequest("input: an empty list of tokens has no embedding", field="input")
-    known = model.anatomy.vocab_tokens
-    if any(not 0 <= one < known for ids in tokens for one in ids) and known:
-        raise InvalidRequest(
-            f"input: a token id is outside this model's vocabulary ({known}); ids of another tokenizer mean nothing here, "
-            "send the text itself (in LangChain: check_embedding_ctx_length=False)",
-            field="input",
-        )
+    texts, tokens = inputs_of(asked.input, "input", model)
     return EmbedWork(inputs=texts, tokens=tokens, dimensions=asked.dimensions)
 
 
@@ -155,12 +151,33 @@ def _model(model: Model) -> JsonObject:
     return openai | {"type": "model", "display_name": model.name, "created_at": model.modified_at}
 
 
-def _prompt(asked: CompletionIn) -> str:
+def _completions(asked: CompletionIn, model: Model, sampling: Sampling) -> list[CompletionWork]:
     if asked.echo:
         raise Unsupported("echo: the prompt is not repeated; put it before the answer yourself")
-    if asked.best_of is not None and asked.best_of != 1:
-        raise Unsupported("best_of: only 1 answer is drawn")
-    prompts = texts_of(asked.prompt or "", "prompt")
-    if len(prompts) != 1:
-        raise Unsupported("prompt: one per request; send a request for each")
-    return prompts[0]
+    if asked.best_of is not None and asked.best_of != (asked.n or 1):
+        raise Unsupported("best_of: every answer that is drawn is given back; ask for as many as n")
+    texts, tokens = inputs_of("" if asked.prompt is None else asked.prompt, "prompt", model)
+    if tokens and asked.suffix:
+        raise Unsupported("suffix: it goes with a prompt as text, not with token ids")
+    format_ = format_of(asked.response_format)
+    return [
+        CompletionWork(prompt=text, tokens=ids, sampling=sampling, suffix=asked.suffix or "", format=format_)
+        for text, ids in (*((text, ()) for text in texts), *(("", ids) for ids in tokens))
+    ]
+
+
+def _times(works: Sequence[ChatWork | CompletionWork], n: int) -> list[ChatWork | CompletionWork]:
+    """Each so many times, with a seed of its own where one was given. Raises InvalidRequest."""
+    if not 1 <= n <= MOST_ANSWERS or len(works) * n > MOST_ANSWERS:
+        raise InvalidRequest(f"n: from 1 to {MOST_ANSWERS} answers can be asked for at once, of all prompts", field="n")
+    return [_seeded(work, number) for work in works for number in range(n)]
+
+
+def _seeded(work: ChatWork | CompletionWork, number: int) -> ChatWork | CompletionWork:
+    seed = work.sampling.seed
+    return work if seed is None else replace(work, sampling=replace(work.sampling, seed=seed + number))
+
+
+def _numbered(id_: RequestId, works: Sequence[Work]) -> Iterator[tuple[RequestId, Work]]:
+    for number, work in enumerate(works):
+        yield f"{id_}.{number}" if number else id_, work

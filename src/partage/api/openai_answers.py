@@ -6,6 +6,7 @@ import base64
 from array import array
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -107,7 +108,9 @@ class OpenAIFrames:
     content_type = SSE
     prompt_tokens = 0
 
-    def __init__(self, kind: Kind, id_: str, model: str, *, includes_usage: bool = False) -> None:
+    def __init__(
+        self, kind: Kind, id_: str, model: str, *, includes_usage: bool = False, answers: int = 1, n: int = 1
+    ) -> None:
         self._chat = kind == "chat"
         self._id = f"chatcmpl-{id_}" if self._chat else f"cmpl-{id_}"
         self._model = model
@@ -116,11 +119,16 @@ class OpenAIFrames:
         # With usage asked for, every chunk says null until the last one tells.
         self._no_usage = None if includes_usage else UNSET
         self._includes_usage = includes_usage
+        self._answers = answers
+        """As many are to come, one after another, `n` to each prompt."""
+        self._n = n
+        self._index = 0
+        self._usage = Usage()
         self._role: str | UnsetType = "assistant"
         self._text_length = 0
 
     def delta(self, delta: Delta) -> bytes:
-        choice = ChoiceOut(0, None)
+        choice = ChoiceOut(self._index, None)
         if self._chat:
             choice.delta = self._message_delta(delta)
             if delta.logprobs:
@@ -144,14 +152,18 @@ class OpenAIFrames:
         return message
 
     def done(self, done: Done, timing: Timing) -> bytes:
-        choice = ChoiceOut(0, done.finish_reason)
+        choice = ChoiceOut(self._index, done.finish_reason)
         if self._chat:
             choice.delta = MessageOut(self._role)
         else:
             choice.text = ""
         end = self._event(choice)
+        self._usage = _sum(self._usage, self._counted(self._index, done.usage))
+        self._index, self._role, self._text_length = self._index + 1, "assistant", 0
+        if self._index < self._answers:
+            return end
         if self._includes_usage:
-            end += _event(self._completion(self._object, [], _usage(done.usage)))
+            end += _event(self._completion(self._object, [], _usage_out(self._usage)))
         return end + b"data: [DONE]\n\n"
 
     def silence(self, position: QueuePosition | None) -> bytes:
@@ -159,8 +171,18 @@ class OpenAIFrames:
             return b": working\n\n"
         return b": queued %d, about %.0f s\n\n" % (position.position, position.predicted_wait_s)
 
-    def whole(self, answer: Answer) -> bytes:
-        choice = ChoiceOut(0, answer.finish_reason)
+    def whole(self, *answers: Answer) -> bytes:
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        usage = reduce(_sum, (self._counted(index, answer.usage) for index, answer in enumerate(answers)))
+        object_ = "chat.completion" if self._chat else "text_completion"
+        return _encoder.encode(self._completion(object_, choices, _usage_out(usage)))
+
+    def _counted(self, index: int, usage: Usage) -> Usage:
+        """A prompt counts once, however many answers it has."""
+        return usage if index % self._n == 0 else Usage(output_tokens=usage.output_tokens)
+
+    def _choice(self, index: int, answer: Answer) -> ChoiceOut:
+        choice = ChoiceOut(index, answer.finish_reason)
         logprobs = tuple(answer.logprobs)
         if self._chat:
             choice.message = _message(answer)
@@ -168,8 +190,7 @@ class OpenAIFrames:
         else:
             choice.text = answer.text
             choice.logprobs = _text_logprobs(logprobs, 0) if logprobs else UNSET
-        object_ = "chat.completion" if self._chat else "text_completion"
-        return _encoder.encode(self._completion(object_, [choice], _usage(answer.usage)))
+        return choice
 
     def _event(self, choice: ChoiceOut) -> bytes:
         return _event(self._completion(self._object, [choice], self._no_usage))
@@ -200,7 +221,15 @@ def _tool_call_piece(index: int, piece: ToolCall) -> ToolCallOut:
     return ToolCallOut(index, FunctionOut(piece.arguments, piece.name), piece.id, "function")
 
 
-def _usage(usage: Usage) -> UsageOut:
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+    )
+
+
+def _usage_out(usage: Usage) -> UsageOut:
     total = usage.prompt_tokens + usage.output_tokens
     return UsageOut(usage.prompt_tokens, usage.output_tokens, total, CachedOut(usage.cached_tokens))
 

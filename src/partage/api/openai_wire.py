@@ -142,8 +142,6 @@ class EmbeddingsIn(_Named, kw_only=True):
 
 def option_fields(asked: _Generation, max_tokens: int | None) -> dict[str, Any]:
     """The sampling options that have fields of their own here, under Ollama's names."""
-    if asked.n is not None and asked.n != 1:
-        raise Unsupported("n: only 1 answer per request is supported; send the request again for another")
     return {
         "num_predict": max_tokens,
         "temperature": asked.temperature,
@@ -239,25 +237,31 @@ def format_of(asked: ResponseFormat | None) -> OutputFormat:
     return asked.json_schema.schema
 
 
-def inputs_of(asked: str | list[str | int | list[int]]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """(texts, token ids) to embed; one of them is empty. Raises InvalidRequest."""
+def inputs_of(
+    asked: str | list[str | int | list[int]], field: str, model: Model
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """(texts, token ids) to embed or to continue; one of them is empty. Raises InvalidRequest."""
     if isinstance(asked, str):
         return (asked,), ()
     if not asked:
-        raise InvalidRequest("input: at least one text is needed", field="input")
+        raise InvalidRequest(f"{field}: at least one text is needed", field=field)
     texts = tuple(one for one in asked if isinstance(one, str))
     ids = tuple(one for one in asked if isinstance(one, int))
     lists = tuple(tuple(one) for one in asked if isinstance(one, list))
     if len(asked) not in {len(texts), len(ids), len(lists)}:
-        raise InvalidRequest("input: texts, token ids or lists of token ids, but not a mixture", field="input")
-    return texts, (ids,) if ids else lists
+        raise InvalidRequest(f"{field}: texts, token ids or lists of token ids, but not a mixture", field=field)
+    tokens = (ids,) if ids else lists
+    _check_tokens(tokens, field, model.anatomy.vocab_tokens)
+    return texts, tokens
 
 
-def texts_of(asked: str | list[str | int | list[int]], field: str) -> tuple[str, ...]:
-    """Raises Unsupported for token ids: they mean something only to the tokenizer that made them."""
-    if isinstance(asked, str):
-        return (asked,)
-    texts = tuple(one for one in asked if isinstance(one, str))
-    if len(texts) < len(asked):
-        raise Unsupported(f"{field}: token ids are not supported; send the text itself")
-    return texts
+def _check_tokens(tokens: tuple[tuple[int, ...], ...], field: str, known: int) -> None:
+    """`known` is 0 where nobody knows the vocabulary."""
+    if not all(tokens):
+        raise InvalidRequest(f"{field}: an empty list of tokens says nothing", field=field)
+    if known and any(not 0 <= one < known for ids in tokens for one in ids):
+        raise InvalidRequest(
+            f"{field}: a token id is outside this model's vocabulary ({known}); ids of another tokenizer mean nothing here, "
+            "send the text itself (in LangChain: check_embedding_ctx_length=False)",
+            field=field,
+        )

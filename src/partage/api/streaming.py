@@ -59,8 +59,10 @@ async def while_present(exchange: Exchange, silence: Silence | None = None) -> A
         companion.cancel()
 
 
-async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float) -> None:
-    """Write the answer as it comes.
+async def stream_answer(
+    exchange: Exchange, ticket: Ticket, frames: Frames, silence_s: float, *, last: bool = True
+) -> None:
+    """Write the answer as it comes; after the last one of the exchange there is nothing more.
 
     The headers wait for the first piece of it, so that an error before that keeps its status. When there is none for
     `silence_s` (the request queues, its model loads, a long prompt is read), headers and keep-alives go out instead.
@@ -82,7 +84,8 @@ async def stream_answer(exchange: Exchange, ticket: Ticket, frames: Frames, sile
                     assert_never(output)
             if chunk:
                 await write(exchange, frames.content_type, chunk)
-    await exchange.finish()
+    if last:
+        await exchange.finish()
 
 
 @dataclass(slots=True)

@@ -237,8 +237,8 @@ def count_tokens(work: Work) -> int:
     match work:
         case ChatWork(messages=messages):
             texts = [message.content for message in messages]
-        case CompletionWork(prompt=prompt):
-            texts = [prompt]
+        case CompletionWork(prompt=prompt, tokens=tokens):
+            texts = [prompt, *map(str, tokens)]
         case EmbedWork(inputs=inputs, tokens=tokens):
             return sum(len(text.split()) for text in inputs) + sum(map(len, tokens))
         case CountWork(chat=chat):

@@ -141,6 +141,8 @@ class OllamaRemote(Adopted):
         return body
 
     def _generate_json(self, work: CompletionWork) -> JsonObject:
+        if work.tokens:
+            raise Unsupported("an Ollama server takes a prompt as text, not token ids")
         body: JsonObject = {**self._order(work.sampling), "prompt": work.prompt, "raw": work.raw, "stream": True}
         if work.suffix:
             body |= {"suffix": work.suffix, "raw": False}  # Ollama refuses the two together

@@ -101,7 +101,7 @@ class OpenAIRemote(Adopted):
             raise Unsupported("an OpenAI-compatible server takes images in chat only")
         body: JsonObject = {
             "model": self.spec.model,
-            "prompt": work.prompt,
+            "prompt": list(work.tokens) or work.prompt,
             "stream": True,
             "stream_options": {"include_usage": True},
             **sampling_json(work.sampling),

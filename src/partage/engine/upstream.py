@@ -142,7 +142,7 @@ class Upstream:
             pictures: list[JsonValue] = [base64.b64encode(image.data).decode() for image in work.images]
             body["prompt"] = {"prompt_string": prompt, "multimodal_data": pictures}
         else:
-            body["prompt"] = work.prompt
+            body["prompt"] = list(work.tokens) or work.prompt
         return body
 
     async def _count(self, work: ChatWork) -> AsyncGenerator[Output, None]:

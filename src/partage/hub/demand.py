@@ -47,8 +47,9 @@ def sizes(work: Work | None) -> tuple[int, int]:
             images = sum(len(message.images) for message in messages)
             overhead = len(messages) * TOKENS_PER_MESSAGE
             return _tokens(characters, images) + overhead, sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
-        case CompletionWork(prompt=prompt, suffix=suffix, images=images, sampling=sampling):
-            return _tokens(len(prompt) + len(suffix), len(images)), sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
+        case CompletionWork(prompt=prompt, tokens=tokens, suffix=suffix, images=images, sampling=sampling):
+            prompt_tokens = _tokens(len(prompt) + len(suffix), len(images)) + len(tokens)
+            return prompt_tokens, sampling.max_tokens or DEFAULT_OUTPUT_TOKENS
         case EmbedWork(inputs=inputs, tokens=tokens):
             return _tokens(sum(map(len, inputs)), 0) + sum(map(len, tokens)), 0
         case CountWork():

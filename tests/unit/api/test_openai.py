@@ -257,7 +257,8 @@ CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
         (CHAT, {"messages": []}, "messages: at least one is needed", "messages"),
         (CHAT, {"messages": [{"role": 1}]}, "messages[0].role: expected string, got integer", "messages[0].role"),
         (CHAT, {"messages": [{"role": "wizard"}]}, 'messages[0].role: "wizard" is none of', "messages[0].role"),
-        (CHAT, {"messages": [USER], "n": 2}, "n: only 1 answer per request is supported", None),
+        (CHAT, {"messages": [USER], "n": 0}, "n: from 1 to 64 answers", "n"),
+        (TEXT, {"prompt": ["a"] * 9, "n": 8}, "n: from 1 to 64 answers", "n"),
         (CHAT, {"messages": [USER], "temperature": "hot"}, "temperature: expected number or null", "temperature"),
         (CHAT, {"messages": [USER], "temperature": -1}, "temperature must be from 0 to 100, got -1", "temperature"),
         (CHAT, {"messages": [USER], "functions": [{}]}, "functions: this was replaced by tools", None),
@@ -271,12 +272,14 @@ CHAT, TEXT, EMBED = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
          "messages[0].content[0].text"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "http://example.com/a.png"}]}]},
          "messages[0].content[0].image_url: http URLs are not fetched", None),
-        (TEXT, {"prompt": [1, 2]}, "prompt: token ids are not supported", None),
-        (TEXT, {"prompt": ["a", "b"]}, "prompt: one per request", None),
+        (TEXT, {"prompt": [1, 200]}, "prompt: a token id is outside", "prompt"),
+        (TEXT, {"prompt": ["a", 1]}, "prompt: texts, token ids or lists", "prompt"),
+        (TEXT, {"prompt": []}, "prompt: at least one text is needed", "prompt"),
+        (TEXT, {"prompt": [1, 2], "suffix": "x"}, "suffix: it goes with a prompt as text", None),
         (TEXT, {"prompt": "a", "logprobs": 21}, "logprobs must be from 0 to 20", "logprobs"),
         (TEXT, {"prompt": "a", "logprobs": -1}, "logprobs must be from 0 to 20", "logprobs"),
         (TEXT, {"prompt": "a", "echo": True}, "echo: the prompt is not repeated", None),
-        (TEXT, {"prompt": "a", "best_of": 3}, "best_of: only 1 answer is drawn", None),
+        (TEXT, {"prompt": "a", "best_of": 3}, "best_of: every answer that is drawn", None),
         (EMBED, {"input": []}, "input: at least one text is needed", "input"),
         (EMBED, {"model": "embedder", "input": [[1, 200]]}, "input: a token id is outside", "input"),
         (EMBED, {"model": "embedder", "input": [-1]}, "input: a token id is outside", "input"),
@@ -379,3 +382,45 @@ async def test_an_empty_text_has_a_vector_as_in_ollama(http: httpx.AsyncClient, 
     for texts in ("", [""], ["a", ""]):
         answer = await http.post(EMBED, json={"model": "embedder", "input": texts, "encoding_format": "FLOAT"})
         assert len(answer.json()["data"]) == (len(texts) or 1)
+
+
+async def test_each_prompt_has_its_answer_and_each_answer_its_number(http: httpx.AsyncClient, hub: FakeHub):
+    answer = (await http.post(TEXT, json={"model": "coder", "prompt": ["a b", "c d"], "n": 2, "seed": 7})).json()
+    assert [(one["index"], one["text"]) for one in answer["choices"]] == [
+        (0, "a b"),
+        (1, "a b"),
+        (2, "c d"),
+        (3, "c d"),
+    ]
+    assert [request.work.sampling.seed for request in hub.requests if isinstance(request.work, CompletionWork)] == [
+        7,
+        8,
+        7,
+        8,
+    ]
+    assert len({request.id for request in hub.requests}) == 4
+    one = (await http.post(TEXT, json={"model": "coder", "prompt": "a b"})).json()["usage"]
+    usage = answer["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (
+        2 * one["prompt_tokens"],
+        4 * one["completion_tokens"],
+    )
+
+
+async def test_answers_stream_one_after_another_and_the_last_ends_it(http: httpx.AsyncClient):
+    body = {"model": "chatty", "messages": [USER], "n": 2, "stream": True, "stream_options": {"include_usage": True}}
+    text = (await http.post(CHAT, json=body)).text
+    assert text.count("[DONE]") == 1
+    chunks = [msgspec.json.decode(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    choices = [chunk["choices"][0] for chunk in chunks[:-1]]
+    for number in (0, 1):
+        mine = [one for one in choices if one["index"] == number]
+        assert (mine[0]["delta"]["role"], mine[-1]["finish_reason"]) == ("assistant", "stop")
+        assert "".join(one["delta"].get("content", "") for one in mine) == USER["content"]
+    assert (chunks[-1]["choices"], chunks[-1]["usage"]["completion_tokens"]) == ([], 2 * len(USER["content"].split()))
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [([1, 2], [(1, 2)]), ([[1, 2], [3]], [(1, 2), (3,)])])
+async def test_a_prompt_may_be_tokens(prompt: object, tokens: list[object], http: httpx.AsyncClient, hub: FakeHub):
+    assert (await http.post(TEXT, json={"model": "coder", "prompt": prompt})).status_code == 200
+    assert [request.work.tokens for request in hub.requests if isinstance(request.work, CompletionWork)] == tokens
