@@ -35,6 +35,7 @@ from partage.models.pull import pull
 from partage.models.store import Store
 from partage.policy.events import Demand
 from partage.policy.views import DeviceView
+from partage.serve.collector import look_seldom
 from partage.serve.http import bind, serve
 from partage.serve.hub_service import a_worker_waits, api_settings, build_hub, watching, weigher_of
 from partage.serve.shop import workshop_of
@@ -207,6 +208,7 @@ async def _serve() -> None:
             await stack.enter_async_context(watching(hub, watch))
             holdings = watch.sampler.holdings
             await stack.enter_async_context(watch_devices(hub, weigher_of(config, hub), gpus=holdings))
+        look_seldom()
         await serve(app, bind("127.0.0.1", 0, "bench"), announce=True, on_stop=hub.refuse_new)
 
 

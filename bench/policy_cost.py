@@ -6,7 +6,6 @@ python bench/policy_cost.py [--queued 10000] [--steps 20000]
 from __future__ import annotations
 
 import argparse
-import gc
 import heapq
 import random
 import time
@@ -16,6 +15,7 @@ from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
 from partage.policy import actions, events
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.serve.collector import look_seldom
 
 GB = 10**9
 
@@ -115,8 +115,7 @@ def main() -> None:
 
 def _run(queued: int, steps: int) -> list[tuple[str, float]]:
     town = Town(models=1000, clients=200, queued=queued)
-    gc.collect()
-    gc.freeze()
+    look_seldom()  # as the hub does when it is built
     town.run(steps)
     return town.costs_s
 

@@ -42,6 +42,7 @@ from partage.hub.weights import Weights
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
 from partage.serve.adoption import adopting
+from partage.serve.collector import look_seldom
 from partage.serve.container_leases import ContainerLeases
 from partage.serve.home import owned
 from partage.serve.http import bind, is_loopback, serve, url_of
@@ -83,6 +84,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
             watch_devices(hub, weigher_of(config, hub), gpus=watch.sampler.holdings),
         ):
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
+            look_seldom()
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
 
 
