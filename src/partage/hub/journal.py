@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,10 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as full:
+                self._give_up(full)
 
     def begin(self, at_s: float, settings: PolicySettings) -> None:
         """A hub starts."""
@@ -81,4 +85,7 @@ class Journal:
 
     def _give_up(self, error: OSError) -> None:
         log.warning("no journal from now on: %s", error)
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what it still holds cannot be written either
+                self._file.close()
         self._file = None

@@ -1,4 +1,4 @@
-"""A day of readings and alerts in a small SQLite file, which a restart does not lose. A full disk ends it, not the hub."""
+"""A day of readings and alerts in a small SQLite file, which a restart does not lose. What a full disk or a lock keeps out is missing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class History:
         self._unix_s = unix_s
         self._samples: list[Sample] = []
         self._alerts: list[Alert] = []
-        self._broken = False
+        self._failing = False
 
     def take(self, sample: Sample) -> None:
         self._samples.append(sample)
@@ -93,7 +93,7 @@ class History:
         return closing(file)
 
     def _write(self, rows: list[DeviceRow], alerts: list[Alert]) -> None:
-        if self._broken or not (rows or alerts):
+        if not (rows or alerts):
             return
         try:
             with self._open() as file, file:
@@ -125,8 +125,11 @@ class History:
                     (MOST_ALERTS,),
                 )
         except (OSError, sqlite3.Error) as error:
-            log.warning("no history from now on: %s", error)
-            self._broken = True
+            if not self._failing:
+                log.warning("no history for now: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
 
     def rows(self, since: float) -> list[DeviceRow]:
         """Of all devices, the oldest first; empty where there is no history. Blocks."""

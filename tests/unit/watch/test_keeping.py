@@ -111,6 +111,20 @@ async def test_a_history_that_cannot_be_written_ends_itself_only(tmp_path: Path)
     assert history.past_alerts() == []
 
 
+async def test_a_history_goes_on_once_its_file_can_be_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Somebody looked into it with a program that locks it, or the disk was full for a while."""
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    history = History(path, lambda: 1000.0)
+    for can_be_written in (False, False, True):
+        if can_be_written:
+            path.unlink()
+        async with history.running():
+            history.take(Sample(1.0, reading()))
+    assert [row.at for row in history.rows(0)] == [1000, 1000]
+    assert len([one for one in caplog.records if "no history" in one.getMessage()]) == 1
+
+
 def test_the_history_has_a_bound(tmp_path: Path):
     history = History(tmp_path / "history.sqlite", lambda: 0.0)
     with history._open() as file:
