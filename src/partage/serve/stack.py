@@ -130,8 +130,8 @@ class _Keeper:
                 await asyncio.sleep(pause_s)
                 try:
                     await self.start(environment)
-                except ConfigError as error:
-                    log.warning("%s", error.message)
+                except (ConfigError, OSError) as error:  # OSError: no process or no log file can be made just now
+                    log.warning("%s: %s", self._name, error)
         finally:
             await self._end()
 
