@@ -274,7 +274,7 @@ def test_openai_sends_pictures(server: Server, their_openai: openai.OpenAI):
 
 def test_openai_lists_models(their_openai: openai.OpenAI):
     assert next(iter(their_openai.models.list())).id == "chatty:latest"
-    assert their_openai.models.retrieve("chatty").id == "chatty:latest"
+    assert their_openai.models.retrieve("chatty").id == "chatty"
 
 
 def test_openai_understands_our_errors(server: Server, their_openai: openai.OpenAI):

@@ -29,9 +29,13 @@ class InputJsonDelta(msgspec.Struct, tag_field="type", tag="input_json_delta"):
     partial_json: str
 
 
+class SignatureDelta(msgspec.Struct, tag_field="type", tag="signature_delta"):
+    signature: str
+
+
 class BlockDelta(msgspec.Struct, tag_field="type", tag="content_block_delta"):
     index: int
-    delta: TextDelta | ThinkingDelta | InputJsonDelta
+    delta: TextDelta | ThinkingDelta | InputJsonDelta | SignatureDelta
 
 
 _encoder = msgspec.json.Encoder()
@@ -122,8 +126,13 @@ class AnthropicFrames:
     def _close(self) -> bytes:
         if self._open is None:
             return b""
+        kind, _ = self._open
         self._open = None
-        return _event("content_block_stop", {"type": "content_block_stop", "index": self._index})
+        # Nothing is signed here, but clients wait for the signature of a thought.
+        signed = (
+            _event("content_block_delta", BlockDelta(self._index, SignatureDelta(""))) if kind == "thinking" else b""
+        )
+        return signed + _event("content_block_stop", {"type": "content_block_stop", "index": self._index})
 
 
 def _event(name: str, data: object) -> bytes:

@@ -116,7 +116,7 @@ def messages_of(asked: MessagesIn, model: Model) -> tuple[Message, ...]:
 
 def _system(system: str | list[Block]) -> str:
     if isinstance(system, str):
-        return system
+        return "" if system.startswith(BILLING) else system
     return _content([block for block in system if not block.text.startswith(BILLING)], "system")[0]
 
 
@@ -125,6 +125,9 @@ def _messages(asked: MessageIn, field: str) -> list[Message]:
     if asked.role not in ROLES:
         message = f'{field}.role: "{asked.role[:40]}" is none of {", ".join(ROLES)}'
         raise InvalidRequest(message, field=f"{field}.role")
+    if asked.role == "system":
+        prompt = _system(asked.content)
+        return [Message(role="system", content=prompt)] if prompt else []
     if isinstance(asked.content, str):
         return [Message(role=asked.role, content=asked.content)]
     results: list[Message] = []

@@ -82,6 +82,8 @@ async def test_each_kind_of_answer_is_a_block_of_its_own(http: httpx.AsyncClient
     ]
     stops = [event["index"] for event in events if event["type"] == "content_block_stop"]
     assert stops == [0, 1, 2, 3]
+    signed = [event for event in events if event.get("delta", {}).get("type") == "signature_delta"]
+    assert [event["index"] for event in signed] == [0]
     pieces = [event["delta"] for event in events if event["type"] == "content_block_delta" and event["index"] == 2]
     assert "".join(piece["partial_json"] for piece in pieces) == '{"city":"Graz"}'
     assert events[-2]["delta"]["stop_reason"] == "tool_use"
@@ -214,7 +216,8 @@ async def test_the_system_prompt_has_no_billing_block_and_may_stand_among_the_me
 ):
     billing = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=ab12;"}
     system = [billing, {"type": "text", "text": "be kind", "cache_control": {"type": "ephemeral"}}]
-    work = await chat_of(http, hub, system=system, messages=[{"role": "system", "content": "be brief"}, USER])
+    inline = [{"role": "system", "content": text} for text in (billing["text"], "be brief")]
+    work = await chat_of(http, hub, system=system, messages=[*inline, USER])
     assert [one.content for one in work.messages] == ["be kind\n\nbe brief", "one two"]
 
 
