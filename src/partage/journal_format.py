@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
+from partage.errors import PartageError
 from partage.policy.actions import Action
 from partage.policy.events import Event
 from partage.policy.settings import PolicySettings
@@ -23,6 +24,10 @@ T = TypeVar("T")
 
 _EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 _ACTIONS: dict[str, type[Action]] = {kind.__name__: kind for kind in get_args(Action)}
+
+
+class JournalUnreadable(PartageError):
+    """A line is none that a hub has written, or is of another version's journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def actions_line(actions: Sequence[Action], at_s: float) -> bytes:
 
 
 def parse_line(line: bytes | str) -> JournalLine:
-    """Raises ValueError with the reason for a line that is none of ours."""
+    """Raises JournalUnreadable for a line that is none of ours."""
     try:
         fields = cast("dict[str, Any]", msgspec.json.decode(line))
         at_s = float(fields["at_s"])
@@ -74,17 +79,17 @@ def parse_line(line: bytes | str) -> JournalLine:
             return SettingsLine(at_s, msgspec.convert(fields["settings"], PolicySettings))
         return ActionsLine(at_s, tuple(_untagged(one, _ACTIONS) for one in fields["actions"]))
     except (KeyError, TypeError, AttributeError, msgspec.MsgspecError) as wrong:
-        raise ValueError(f"not a journal line: {wrong!r}") from wrong
+        raise JournalUnreadable(f"not a line of a journal: {wrong}") from wrong
 
 
 def parse_lines(lines: Iterable[bytes | str]) -> Iterable[JournalLine]:
-    """Raises ValueError. A last line that is cut short is passed over: a hub is writing it, or was killed over it."""
+    """Raises JournalUnreadable. A last line that is cut short is passed over: a hub is writing it, or was killed over it."""
     for line in lines:
         if not line.strip():
             continue
         try:
             yield parse_line(line)
-        except ValueError:
+        except JournalUnreadable:
             if line[-1:] in {"\n", b"\n"}:
                 raise
 

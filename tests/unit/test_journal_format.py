@@ -6,6 +6,7 @@ from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
 from partage.journal_format import (
     ActionsLine,
     EventLine,
+    JournalUnreadable,
     SettingsLine,
     actions_line,
     event_line,
@@ -112,7 +113,7 @@ def test_empty_lines_are_passed_over() -> None:
     ],
 )
 def test_what_is_no_journal_line_is_named_so(line: bytes) -> None:
-    with pytest.raises(ValueError, match="not a journal line"):
+    with pytest.raises(JournalUnreadable, match="not a line of a journal"):
         parse_line(line)
 
 
@@ -124,5 +125,5 @@ def test_settings_come_back_as_they_went():
 def test_a_last_line_that_is_cut_short_is_passed_over_and_any_other_is_not():
     whole = settings_line(PolicySettings(), 1.0)
     assert len(list(parse_lines([whole, whole[:20]]))) == 1
-    with pytest.raises(ValueError, match="not a journal line"):
+    with pytest.raises(JournalUnreadable, match="not a line of a journal"):
         list(parse_lines([b"nonsense\n", whole]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from partage.cli.terminal import Json, console, errors, print_json
 from partage.config import load_config
 from partage.errors import InvalidRequest
+from partage.json_value import JsonObject
 from partage.policy.settings import PolicySettings
 from partage.quantities import parse_bytes
 from partage.sim import compare, picture, synthetic, trace
@@ -29,7 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def simulate_command(
     workload: Annotated[
-        str, typer.Argument(help="hub-mix, alternation, flood, or a file: a public trace (CSV) or a hub's journal.")
+        str,
+        typer.Argument(help="hub-mix, alternation, flood, or a file: a trace (CSV, JSON lines) or a hub's journal."),
     ] = "hub-mix",
     policies: Annotated[
         str, typer.Option(help="Comma-separated; see --list.")
@@ -41,6 +43,9 @@ def simulate_command(
     ] = "0.3,0.6,1",
     seeds: Annotated[int, typer.Option(min=1, help="How many; of a trace, itself and others like it.")] = 3,
     minutes: Annotated[float, typer.Option(min=1, help="Length of a synthetic workload.")] = 60.0,
+    sizes: Annotated[
+        str, typer.Option(help="Of a trace's models in GB, the most popular first, repeated: 16,6.5,1.2.")
+    ] = "",
     html: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
     again: Annotated[
         bool, typer.Option("--replay", help="Play a journal event by event and compare the decisions.")
@@ -60,20 +65,20 @@ def simulate_command(
         unknown = [one for one in chosen if one not in compare.POLICIES]
         if unknown:
             raise InvalidRequest(f"no such policy: {', '.join(unknown)}; known: {', '.join(compare.POLICIES)}")
-        machine = gpus(*(size for size in _memory_bytes(memory)), load_bytes_per_s=load_speed * GB)
-        make, one_seed = _maker(workload, minutes)
+        machine = gpus(*(size for size in _sizes_bytes(memory)), load_bytes_per_s=load_speed * GB)
+        make, one_seed = _maker(workload, minutes, sizes)
         tried = _numbers(loads)
         rows = list(compare.rows(chosen, make, machine, tried, range(1 if one_seed else seeds)))
         summaries = compare.summaries(rows)
         if html is not None:
             html.write_text(_picture(workload, summaries, chosen, make, machine, tried), encoding="utf-8")
         if as_json:
-            print_json(json.loads(json.dumps([dataclasses.asdict(one) for one in summaries])))
+            print_json([_to_json(one) for one in summaries])
         else:
             console().print(_table(summaries))
 
 
-def _maker(name: str, minutes: float) -> tuple[MakeWorkload, bool]:
+def _maker(name: str, minutes: float, sizes: str) -> tuple[MakeWorkload, bool]:
     """How to make the workload, and whether it is the same whatever the seed."""
     match name:
         case "hub-mix":
@@ -87,11 +92,14 @@ def _maker(name: str, minutes: float) -> tuple[MakeWorkload, bool]:
             path = Path(name)
             if not path.is_file():
                 raise InvalidRequest(f"'{name}' is neither hub-mix, alternation or flood, nor a file")
-            read = trace.read_trace if path.suffix == ".csv" else trace.read_journal
+            if trace.is_journal(path):
+                read = trace.read_journal
+            else:
+                read = partial(trace.read_trace, sizes_bytes=_sizes_bytes(sizes) if sizes else ())
             return lambda seed, load: trace.resampled(read(path, stretch=1.0 / load), seed), False
 
 
-def _memory_bytes(text: str) -> list[float]:
+def _sizes_bytes(text: str) -> list[float]:
     """Bytes of "24GiB" or, without a unit, of so many GB."""
     return [
         float(part) * GB if part.strip().replace(".", "", 1).isdecimal() else parse_bytes(part)
@@ -107,6 +115,14 @@ def _numbers(text: str) -> list[float]:
     if not numbers or min(numbers) <= 0:
         raise InvalidRequest(f"'{text}' is not a list of positive numbers, as in 0.3,0.6")
     return numbers
+
+
+def _to_json(summary: Summary) -> JsonObject:
+    """What is no number in JSON is null: nobody asked for batch work, or more than one in a hundred never got an answer."""
+    fields: JsonObject = dataclasses.asdict(summary)
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
 
 
 def _table(summaries: list[Summary]) -> Table:

@@ -26,7 +26,7 @@ from partage.device.processes import Processes
 from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import SymptomReader, Symptoms
 from partage.errors import StoreError
-from partage.journal_format import JournalLine, parse_line
+from partage.journal_format import JournalLine, JournalUnreadable, parse_line
 from partage.json_value import JsonObject
 from partage.models.store import Store
 from partage.watch.readings import Machine as Reader
@@ -302,5 +302,5 @@ def read_symptoms(journal: Path) -> Symptoms:
 
 def _understood(lines: Iterable[bytes]) -> Iterator[JournalLine]:
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(JournalUnreadable):
             yield parse_line(line)

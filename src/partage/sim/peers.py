@@ -205,6 +205,10 @@ class Ollama(Peer):
             self.out.append(WakeAt(min(due_s)))
 
 
+LARGEST_SET = 6
+"""Of the sets that a user of llama-swap lists."""
+
+
 class LlamaSwap(Peer):
     """internal/router/scheduler/fifo.go with one of its two swappers: one model at a time, or sets that fit together.
 
@@ -222,7 +226,6 @@ class LlamaSwap(Peer):
         """By model, in order of the first request: A B C A B C is served as A A B B C C."""
         self.swapping: dict[str, set[str]] = {}
         """Target, and who has to leave before it starts."""
-        self.sets: list[frozenset[str]] | None = None
 
     def arrived(self, demand: Demand) -> None:
         runner = self.runners.get(demand.model)
@@ -265,28 +268,21 @@ class LlamaSwap(Peer):
         running = set(self.runners) | set(self.swapping)
         if not self.matrix:
             return running
-        sizes = {name: profile.placements[0].total_bytes for name, profile in self.profiles.items()}
-        best = min(
-            (one for one in self._sets(sizes) if model in one),
-            key=lambda one: sum(sizes[name] for name in running - one),
-            default=frozenset({model}),
-        )
-        return running - best
+        return self._outside_of_the_best_set(model, sorted(running - {model}))
 
-    def _sets(self, sizes: dict[str, int]) -> list[frozenset[str]]:
-        """The best that a user could have listed: every largest set that fits, in name order."""
-        if self.sets is None:
-            room = sum(device.budget_bytes for device in self.devices.values())
-            fitting: list[frozenset[str]] = []
-            names = sorted(sizes)
-            for count in range(min(len(names), 6), 0, -1):
-                for names_in in combinations(names, count):
-                    if sum(sizes[name] for name in names_in) <= room:
-                        one = frozenset(names_in)
-                        if not any(one < larger for larger in fitting):
-                            fitting.append(one)
-            self.sets = fitting
-        return self.sets
+    def _outside_of_the_best_set(self, model: str, others: list[str]) -> set[str]:
+        """The sets are the best that a user could have listed: whatever fits beside the model, up to so many, may stay."""
+        sizes = {name: self.profiles[name].placements[0].total_bytes for name in (model, *others)}
+        room = sum(device.budget_bytes for device in self.devices.values()) - sizes[model]
+        most = min(len(others), LARGEST_SET - 1)
+        fitting = (
+            set(stay)
+            for count in range(most, -1, -1)
+            for stay in combinations(others, count)
+            if sum(sizes[name] for name in stay) <= room
+        )
+        stays = max(fitting, key=lambda stay: sum(sizes[name] for name in stay), default=set[str]())
+        return set(others) - stays
 
 
 class Lru(Peer):

@@ -1,24 +1,17 @@
-"""Reads requests from files: public traces as CSV, and the journal of a live hub.
-
-Formats: Azure LLM inference 2023 (TIMESTAMP, ContextTokens, GeneratedTokens), the LMSYS-27 extract of the VTC artifact
-(arrival_s, model, input_tokens, output_tokens), Aegaeon's synthetic ones (Request Time, Model Name, Input Length, Output
-Length). A trace says nothing of memory, so each reader takes the models to map onto.
-"""
+"""Requests from files: public traces, whose models get their sizes here, and the journal of a live hub."""
 
 from __future__ import annotations
 
-import csv
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from partage.domain import Class
-from partage.errors import PartageError
-from partage.journal_format import EventLine, JournalLine, parse_lines
+from partage.journal_format import EventLine, JournalLine, JournalUnreadable, parse_line, parse_lines
 from partage.policy import events
+from partage.sim.records import Record, TraceUnreadable, read_records
 from partage.sim.workload import (
     BATCH_GOAL,
     EMBEDDING_GOAL,
@@ -38,33 +31,37 @@ B13 = SimModel(name="13b", size_bytes=GB * 10, prefill_tokens_per_s=5000, decode
 
 PRISM_RANKS = (2, 14, 3, 10, 5, 19, 23, 24)
 PRISM_SIZES = (B8, B3, B1, B8, B8, B1, B1, B1)
-"""Which of the 27 by popularity, and as what size: Prism's choice of eight."""
+"""Which of the 27 of LMSYS by popularity, and as what size: Prism's choice of eight."""
+LMSYS_MODELS = 27
 
 
-class TraceUnreadable(PartageError):
-    """The trace is not in a format that is known."""
+def read_trace(path: Path, *, stretch: float = 1.0, sizes_bytes: Sequence[float] = ()) -> Workload:
+    """Everybody in it is interactive. `stretch` 2 halves the rate; `sizes_bytes`: of its models by popularity, repeated.
+
+    Without sizes, LMSYS-27 becomes Prism's eight models, others get 6.5, 6.5 and 10 GB in turn, and a trace without models is
+    one of 6.5 GB. Raises TraceUnreadable.
+    """
+    records = read_records(path)
+    if not records:
+        raise TraceUnreadable(f"{path}: no request in it")
+    by_rank = [model for model, _ in Counter(one.model for one in records).most_common()]
+    models = _sized(by_rank, [size_model(size) for size in sizes_bytes])
+    asked = [
+        _interactive(one.at_s * stretch, models[one.model].name, one.client or _someone(by_rank, one, number), one)
+        for number, one in enumerate(records)
+        if one.model in models
+    ]
+    return workload(f"{path.stem} x{stretch:g}", tuple(models.values()), asked, _until_s(asked))
 
 
-def read_trace(path: Path, *, stretch: float = 1.0) -> Workload:
-    """The format is told by the header of the file; `stretch` 2 halves the rate."""
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TraceUnreadable(f"{path}: {error}") from error
-    header, *rest = rows or [[]]
-    try:
-        match header:
-            case ["arrival_s", "model", *_]:
-                return _lmsys(path.stem, rest, stretch)
-            case ["Request Time", "Model Name", *_]:
-                return _aegaeon(path.stem, rest, stretch)
-            case ["TIMESTAMP", "ContextTokens", *_]:
-                return _azure(path.stem, rest, stretch)
-            case _:
-                raise TraceUnreadable(f"{path}: the header {header} is of no known trace")
-    except (ValueError, IndexError) as error:
-        raise TraceUnreadable(f"{path}: {error}") from error
+def is_journal(path: Path) -> bool:
+    """By its first line. Raises OSError."""
+    with path.open("rb") as lines:
+        try:
+            parse_line(lines.readline(1 << 20))
+        except JournalUnreadable:
+            return False
+    return True
 
 
 def journal_lines(path: Path) -> Iterator[JournalLine]:
@@ -74,8 +71,8 @@ def journal_lines(path: Path) -> Iterator[JournalLine]:
             yield from parse_lines(lines)
     except OSError as error:
         raise TraceUnreadable(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise TraceUnreadable(f"{path} is no journal of a hub ({error}); public traces end in .csv") from error
+    except JournalUnreadable as error:
+        raise TraceUnreadable(f"{path} is no journal of a hub: {error}") from error
 
 
 def resampled(load: Workload, seed: int) -> Workload:
@@ -158,55 +155,41 @@ def _asked_again(at_s: float, demand: events.Demand, output_tokens: int) -> Aske
     return Asked(at_s, demand.model, demand.client, demand.class_, demand.prompt_tokens, tokens, goal, demand.weight)
 
 
-def _lmsys(name: str, rows: Sequence[Sequence[str]], stretch: float) -> Workload:
-    by_rank = [model for model, _ in Counter(row[1] for row in rows).most_common()]
-    chosen = {
-        by_rank[rank - 1]: replace(size, name=f"{by_rank[rank - 1]}:{size.name}")
-        for rank, size in zip(PRISM_RANKS, PRISM_SIZES, strict=True)
-        if rank <= len(by_rank)
-    }
-    parsed = [(float(row[0]), row[1], int(row[2]), int(row[3])) for row in rows]
-    asked = [
-        _interactive(at_s * stretch, chosen[model].name, model, prompt, output)
-        for at_s, model, prompt, output in parsed
-        if model in chosen
-    ]
-    return workload(f"{name} x{stretch:g}", tuple(chosen.values()), asked, _until_s(asked))
+def size_model(size_bytes: float) -> SimModel:
+    """As fast for its size as the 8B one."""
+    scale = B8.size_bytes / size_bytes
+    return replace(
+        B8,
+        name=f"{size_bytes / GB:g}gb",
+        size_bytes=int(size_bytes),
+        prefill_tokens_per_s=B8.prefill_tokens_per_s * scale,
+        decode_tokens_per_s=B8.decode_tokens_per_s * scale,
+    )
 
 
-def _aegaeon(name: str, rows: Sequence[Sequence[str]], stretch: float) -> Workload:
-    names = sorted({row[1] for row in rows})
-    models = {one: replace((B8, B8, B13)[index % 3], name=one) for index, one in enumerate(names)}
-    asked = [
-        _interactive(_clock_s(row[0]) * stretch, row[1], f"user{index % 16}", int(row[2]), int(row[3]))
-        for index, row in enumerate(rows)
-    ]
-    return workload(f"{name} x{stretch:g}", tuple(models.values()), asked, _until_s(asked))
+def _sized(by_rank: Sequence[str], sizes: Sequence[SimModel]) -> dict[str, SimModel]:
+    """The trace's name of a model -> what it is here."""
+    if sizes:
+        return {one: replace(sizes[rank % len(sizes)], name=one or "model") for rank, one in enumerate(by_rank)}
+    if len(by_rank) == 1:
+        return {by_rank[0]: replace(B8, slots=16)}
+    if len(by_rank) == LMSYS_MODELS:
+        return {
+            by_rank[rank - 1]: replace(size, name=f"{by_rank[rank - 1]}:{size.name}")
+            for rank, size in zip(PRISM_RANKS, PRISM_SIZES, strict=True)
+        }
+    return {one: replace((B8, B8, B13)[index % 3], name=one) for index, one in enumerate(sorted(by_rank))}
 
 
-def _azure(name: str, rows: Sequence[Sequence[str]], stretch: float) -> Workload:
-    """One model only: the trace names none."""
-    start = datetime.fromisoformat(rows[0][0][:26]) if rows else datetime.min  # noqa: DTZ901 - differences only
-    asked = [
-        _interactive(
-            (datetime.fromisoformat(row[0][:26]) - start).total_seconds() * stretch,
-            B8.name,
-            f"user{index % 64}",
-            int(row[1]),
-            int(row[2]),
-        )
-        for index, row in enumerate(rows)
-    ]
-    return workload(f"{name} x{stretch:g}", (replace(B8, slots=16),), asked, _until_s(asked))
+def _someone(models: Sequence[str], record: Record, number: int) -> str:
+    """Who asks, where the trace does not say: on LMSYS's arena the model stands for its users, elsewhere there are many."""
+    if len(models) == LMSYS_MODELS:
+        return record.model
+    return f"user{number % (64 if len(models) == 1 else 16)}"
 
 
-def _interactive(at_s: float, model: str, client: str, prompt: int, output: int) -> Asked:
-    return Asked(at_s, model, client, Class.INTERACTIVE, prompt, max(1, output), INTERACTIVE_GOAL)
-
-
-def _clock_s(text: str) -> float:
-    hours, minutes, seconds = text.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+def _interactive(at_s: float, model: str, client: str, one: Record) -> Asked:
+    return Asked(at_s, model, client, Class.INTERACTIVE, one.prompt_tokens, max(1, one.output_tokens), INTERACTIVE_GOAL)
 
 
 def _until_s(asked: Sequence[Asked]) -> float:

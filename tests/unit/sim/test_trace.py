@@ -12,10 +12,11 @@ from partage.policy.settings import PolicySettings
 from partage.sim.compare import POLICIES, UNBOUNDED, decider, rows, summaries, sustained_load
 from partage.sim.machine import gpus
 from partage.sim.picture import page
+from partage.sim.records import TraceUnreadable
 from partage.sim.replay import replay
 from partage.sim.run import World, WorldBroken
 from partage.sim.synthetic import CHAT, LARGE, alternation, flood, hub_mix
-from partage.sim.trace import TraceUnreadable, read_journal, read_trace, resampled
+from partage.sim.trace import is_journal, read_journal, read_trace, resampled
 from partage.sim.workload import GB, Workload
 
 
@@ -43,6 +44,16 @@ def test_lmsys_traces_keep_the_chosen_ranks(tmp_path: Path) -> None:
     lines = [f"{number}.0,m{rank},10,20" for rank in range(1, 28) for number in range(40 - rank)]
     load = read_trace(written(tmp_path, "arrival_s,model,input_tokens,output_tokens\n" + "\n".join(lines)))
     assert {one.demand.client for one in load.arrivals} == {f"m{rank}" for rank in (2, 14, 3, 10, 5, 19, 23, 24)}
+
+
+def test_models_of_a_trace_take_the_sizes_given_by_popularity(tmp_path: Path) -> None:
+    text = "time,model,input_tokens,output_tokens\n" + "".join(
+        f"{n},{'rare' if n == 3 else 'often'},1,1\n" for n in range(4)
+    )
+    load = read_trace(written(tmp_path, text), sizes_bytes=[2 * GB, GB])
+    often, rare = load.models
+    assert (often.name, often.size_bytes, rare.name, rare.size_bytes) == ("often", 2 * GB, "rare", GB)
+    assert rare.decode_tokens_per_s == 2 * often.decode_tokens_per_s
 
 
 @pytest.mark.parametrize("text", ["", "a,b,c\n1,2,3\n", "arrival_s,model,input_tokens,output_tokens\nx,m,1,2\n"])
@@ -110,6 +121,7 @@ def test_journal_of_a_hub_that_was_started_again_is_played_from_each_start() -> 
 def test_journal_can_be_run_on_another_machine(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"".join(journal_of(0.6)))
+    assert is_journal(path)
     load = read_journal(path)
     original = hub_mix(1, 0.6, minutes=5.0)
     assert [one.demand.model for one in load.arrivals] == [one.demand.model for one in original.arrivals]
