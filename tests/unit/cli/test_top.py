@@ -220,8 +220,8 @@ async def test_a_hub_that_is_away_leaves_the_last_picture_and_says_so(hub: FakeH
         hub.away = False
         await app.refresh_picture()
         assert "hub:" not in said(app)
-        hub.away = True
         await press(pilot, "space")
+        hub.away = True
         await app.refresh_picture()
         assert "hub:" not in said(app), "frozen: nothing is asked"
 
