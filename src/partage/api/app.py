@@ -102,15 +102,13 @@ def create_app(
         route("GET", "/admin/status", admin.status),
         route("POST", "/admin/pin", admin.pin),
         route("POST", "/admin/pause", admin.pause),
-        # As peers have them: vLLM and llama.cpp, llama-swap, and llama.cpp without the /v1.
+        # As peers have them: vLLM and llama.cpp, llama-swap, and llama.cpp without the /v1 (where it means the same).
         route("GET", "/health", admin.health, needs_key=False),
         route("GET", "/running", switching.running),
         route("GET", "/unload", switching.unload_all),
         route("POST", "/api/models/unload", switching.unload_all),
         route("POST", "/api/models/unload/{model:path}", switching.unload),
         route("POST", "/chat/completions", openai.chat, dialect=OPENAI),
-        route("POST", "/completions", openai.completion, dialect=OPENAI),
-        route("POST", "/embeddings", openai.embeddings, dialect=OPENAI),
         route("GET", "/models", openai.models, dialect=OPENAI),
     ]
     if watch is not None:
