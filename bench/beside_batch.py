@@ -33,6 +33,8 @@ from partage.work import ChatWork, Message, Sampling
 JOB = "batch-copy"
 ROUNDS, ROUND_S, PERMANENT_S = 4, 8.0, 12.0
 STREAMS = 4
+READS_S = 1.5
+"""The job's prompts: in a tenth of the time they would be much of what is compared."""
 THINK_S = (0.2, 0.9)
 QUESTION = "Tell me in a few words how the weather was in the year {}, and what people wore. "
 CONFIG = f"""
@@ -96,16 +98,17 @@ async def job(hub: LiveHub, until: float, made: list[float]) -> None:
 async def together(
     hub: LiveHub, seconds: float, *, chats: bool, works: bool, thinks: bool = True, seed: int = 0
 ) -> tuple[Chat, float]:
-    """What the person saw, and the job's tokens per second."""
+    """What the person saw, and the job's tokens per second once it has read its prompts."""
     chat, made = Chat(), list[float]()
-    began = time.perf_counter()
+    began = time.perf_counter() + (READS_S if works else 0.0)
     until = began + seconds
     async with asyncio.TaskGroup() as tasks:
         for _ in range(STREAMS if works else 0):
             tasks.create_task(job(hub, until, made))
+        await asyncio.sleep(began - time.perf_counter())
         if chats:
             tasks.create_task(person(hub, until, chat, seed, thinks=thinks))
-    return chat, len(made) / seconds
+    return chat, sum(at > began for at in made) / seconds
 
 
 async def pauses(hub: LiveHub, on: str = "") -> dict[str, float]:

@@ -22,6 +22,8 @@ class Pauses:
     def __init__(self) -> None:
         self.count = 0
         self.longest_s = 0.0
+        self.paused_s: dict[str, float] = {}
+        """By engine (a lease has one, too), those that are over."""
         self._since_s: dict[str, float] = {}
 
     def decided(self, at_s: float, event: Event, actions: Sequence[Action]) -> None:
@@ -30,7 +32,9 @@ class Pauses:
                 self.count += 1
                 self._since_s[action.engine] = at_s
             elif isinstance(action, ResumeEngine):
-                self.longest_s = max(self.longest_s, at_s - self._since_s.pop(action.engine))
+                took_s = at_s - self._since_s.pop(action.engine)
+                self.longest_s = max(self.longest_s, took_s)
+                self.paused_s[action.engine] = self.paused_s.get(action.engine, 0.0) + took_s
 
     def refused(self, client: Client, model: str, error: PartageError) -> None:
         """Nothing to count."""
@@ -44,6 +48,7 @@ class Pauses:
                 for device in hub.devices:
                     hub.post(DeviceSeen(replace(device, contended=on)))
             bound_s = hub.scheduler.pause_bound_s()
-            return JSONResponse({"count": self.count, "longest_s": self.longest_s, "bound_s": bound_s})
+            seen = {"count": self.count, "longest_s": self.longest_s, "bound_s": bound_s}
+            return JSONResponse(seen | {"paused_s": self.paused_s})
 
         return Route("/bench/pauses", answer)

@@ -240,6 +240,17 @@ async def test_over_its_limit_the_holder_is_paused_until_it_is_below():
         assert [one["state"] for one in await told(lease, 3)] == ["granted", "paused", "resumed"]
 
 
+def test_what_a_holder_takes_that_does_not_heed_its_pause_is_promised_to_nobody():
+    desk = Desk(over_limit="pause", alive={7: 700 * MIB})
+    with desk.hold(600, pids=(7,)) as lease:
+        desk.look()
+        assert lease.paused
+        assert desk.free_mib == 300
+        desk.alive[7] = 900 * MIB
+        desk.look()
+        assert desk.free_mib == 100
+
+
 async def test_over_its_limit_the_holder_is_ended():
     desk = Desk(over_limit="kill", alive={77: 700 * MIB})
     with desk.hold(600, pids=(77,)) as lease:
