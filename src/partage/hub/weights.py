@@ -85,6 +85,8 @@ class Weights:
         self._loads: dict[EngineId, _Load] = {}
         """Engines that start or are there."""
         self._parked: set[EngineId] = set()
+        self._shares: dict[str, float | None] = {}
+        """Of each file in the page cache, as of the last look."""
         self._wanted: asyncio.Queue[Model] = asyncio.Queue()
         self._reading: set[str] = set()
 
@@ -99,7 +101,7 @@ class Weights:
         for name, profile in self._profiles.items():
             model = self._local(name)
             if model is not None:
-                share = self._cached_share(model)
+                share = self._shares[model.path] if model.path in self._shares else self._cached_share(model)
                 on_disk = share is not None and share < MOSTLY
                 tier = loaded.get(name) or ("disk" if on_disk else "page cache")
                 found.append(Price(name, tier, share, self._expected_s(model, profile.placements[0], share)))
@@ -124,6 +126,9 @@ class Weights:
     def _loaded(self) -> dict[str, Tier]:
         """Models with an engine."""
         return {load.model.name: "parked" if one in self._parked else "loaded" for one, load in self._loads.items()}
+
+    def _has_engine(self, model: str) -> bool:
+        return any(load.model.name == model for load in self._loads.values())
 
     def _cached_share(self, model: Model) -> float | None:
         try:
@@ -154,7 +159,7 @@ class Weights:
                 self._parked.add(engine)
             case EngineUnparked(engine=engine):
                 self._parked.discard(engine)
-            case RequestArrived(demand=demand) if demand.model not in self._loaded():
+            case RequestArrived(demand=demand) if not self._has_engine(demand.model):
                 self._want(self._local(demand.model))
             case _:
                 pass
@@ -198,10 +203,16 @@ class Weights:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
+                await self._look_at_files()
                 for news in self.news():
                     post(news)
             except Exception:  # the edge: a store that cannot be read now may be readable the next time
                 log.exception("what loads cost was not looked at")
+
+    async def _look_at_files(self) -> None:
+        """In a thread: some seventy reads for each, and nobody who asks for the prices should wait for them."""
+        models = [model for name in self._profiles if (model := self._local(name)) is not None]
+        self._shares = await asyncio.to_thread(lambda: {model.path: self._cached_share(model) for model in models})
 
     async def _read(self, stop: threading.Event) -> None:
         while True:

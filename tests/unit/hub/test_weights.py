@@ -165,3 +165,19 @@ async def test_a_store_that_cannot_be_read_for_a_moment_does_not_end_the_hub(
     monkeypatch.setattr(weights, "news", news)
     async with asyncio.timeout(10), weights.watching(lambda _: None):
         await looked_again.wait()
+
+
+async def test_who_asks_for_the_prices_gets_those_of_the_last_look(
+    weights: Weights, disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("partage.hub.weights.LOOK_S", 0.0)
+    looked = asyncio.Event()
+    load(weights, 9.0)  # news, so that somebody is told of the look
+    weights.decided(0.0, EngineGone(engine="chat#1", crashed=False), ())
+    disk.share = 0.0
+    async with asyncio.timeout(10), weights.watching(lambda _: looked.set()):
+        await looked.wait()
+    asked = len(disk.asked)
+    [price] = weights.prices()
+    assert (price.tier, price.cached_share) == ("disk", 0.0)
+    assert len(disk.asked) == asked
