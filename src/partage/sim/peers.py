@@ -57,6 +57,8 @@ class Peer:
                 self.devices[device.id] = device
             case events.ModelLearned(profile=profile):
                 self.profiles[profile.model] = profile
+            case events.RequestArrived(demand=demand) if not self.profiles[demand.model].placements:
+                self.out.append(Refuse(request=demand.id, kind="cannot_fit", message="larger than the machine"))
             case events.RequestArrived(demand=demand):
                 self.arrived(demand)
             case events.RequestFinished(request=request):

@@ -38,6 +38,15 @@ def test_every_policy_ends_every_request(policy: str) -> None:
     assert all(ended)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_model_larger_than_the_machine_is_refused_and_the_others_are_served(policy: str) -> None:
+    giant = replace(LARGE, name="giant", size_bytes=1000 * GB)
+    load = workload("giant", (giant, CHAT), [asked(0.0, giant), asked(1.0, CHAT)], 10.0)
+    result = run(policy, load, MACHINE)
+    refused = [not math.isnan(moment_s) for moment_s in result.refused_s]
+    assert refused == [True, False]
+
+
 def test_ollama_swaps_at_every_alternation_and_the_policy_when_there_is_time() -> None:
     load = alternation((CHAT, LARGE), count=60, every_s=6.0)
     peer, ours = run("ollama", load, MACHINE), run("partage", load, MACHINE)
