@@ -80,6 +80,8 @@ def options_of(
         else _clamped(f"options.{name}", merged[name], *SAMPLING[name])
         for name in SAMPLING.keys() & merged.keys()
     }
+    if drawn.get("repeat_penalty") == 0:
+        drawn["repeat_penalty"] = 1.0  # what divides by it cannot be 0; LiteLLM sends that for no penalty
     max_tokens = drawn.pop("num_predict", None)
     num_ctx = _clamped("options.num_ctx", merged.get("num_ctx", 0), int, 0, _INT31)
     return Options(

@@ -97,7 +97,7 @@ class Upstream:
         return stream_answer(self._connection, path, body, reader)
 
     def _chat_json(self, work: ChatWork) -> JsonObject:
-        body = chat_json(work)
+        body = {**chat_json(work), **self._bounded(work.sampling)}
         body["return_progress"] = True  # also what makes it notice, while it reads the prompt, that nobody listens
         if work.sampling.stop:
             body["verbose"] = True  # the last chunk then says which of them it was
@@ -122,8 +122,16 @@ class Upstream:
             return {"grammar": grammar}
         return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
 
+    def _bounded(self, sampling: Sampling) -> JsonObject:
+        """It refuses -1, which is the whole context to others, and takes memory for as many tokens as it is told."""
+        context, asked = self.properties.context_tokens, sampling.repeat_last_n
+        if asked is None:
+            return {}
+        return {"repeat_last_n": context if asked < 0 else min(asked, context)}
+
     def _completion_json(self, work: CompletionWork) -> JsonObject:
         body: JsonObject = {"stream": True, "return_progress": True, **sampling_json(work.sampling)}
+        body |= self._bounded(work.sampling)
         if work.sampling.logprobs is not None:
             body["n_probs"] = max(1, work.sampling.logprobs)
         if work.format is not None:

@@ -68,6 +68,11 @@ def test_an_option_out_of_range_is_taken_for_the_end_of_it_as_in_ollama(name: st
     assert getattr(sampling_of(**{name: value}), name) == taken
 
 
+@pytest.mark.parametrize("none", [0, -1])
+def test_a_repeat_penalty_of_nothing_is_no_penalty(none: float):
+    assert sampling_of(repeat_penalty=none).repeat_penalty == 1.0
+
+
 def test_a_seed_too_large_for_64_bits_is_still_a_seed():
     assert sampling_of(seed=10**30).seed == 2**63 - 1
 
