@@ -14,6 +14,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from partage.domain import Client, EngineId, RequestId
 from partage.errors import ConfigError, PartageError
@@ -27,6 +28,8 @@ MOST_WAITING = 2000
 PER_MESSAGE = 200
 EVERY_S = 5.0
 TIMEOUT_S = 10.0
+FAILURES = (OSError, HTTPException)
+"""HTTPException: something answers that does not speak HTTP, such as OTLP's other port (4317, gRPC)."""
 SERVER, INTERNAL = 2, 1
 """Span kinds of the protocol."""
 OK, ERROR = 1, 2
@@ -125,13 +128,13 @@ class Traces:
                 while self.send():
                     pass
                 failing = False
-            except OSError as error:
+            except FAILURES as error:
                 if not failing:
                     log.warning("traces wait for %s: %s", self._endpoint, error)
                 failing = True
 
     def send(self) -> bool:
-        """One message with what has ended; False when there was nothing. Raises OSError, and keeps what it had."""
+        """One message with what has ended; False when there was nothing. Raises one of FAILURES, and keeps what it had."""
         taken = [self._ended.popleft() for _ in range(min(PER_MESSAGE, len(self._ended)))]
         if not taken:
             return False
@@ -142,7 +145,7 @@ class Traces:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
                 return True
-        except OSError:
+        except FAILURES:
             self._ended.extendleft(reversed(taken[-(MOST_WAITING - len(self._ended)) :]))
             raise
 

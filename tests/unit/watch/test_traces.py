@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+from contextlib import AbstractContextManager, nullcontext
+from http.client import BadStatusLine
 from typing import Any
 
 import pytest
@@ -86,6 +88,24 @@ def test_a_collector_that_is_gone_costs_the_oldest_traces_only(monkeypatch: pyte
     assert len(traces._ended) == MOST_WAITING
     assert [traces._ended[0].demand.id, traces._ended[-1].demand.id] == ["r500", f"r{MOST_WAITING + 499}"]
     assert traces._open == {}
+
+
+def test_a_collector_that_does_not_speak_http_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    """As on OTLP's other port, 4317, where gRPC answers."""
+    traces = make()
+    answers = iter([BadStatusLine("\0\0\x06\x04"), None])
+
+    def answer(*_: object, **__: object) -> AbstractContextManager[None]:
+        if error := next(answers):
+            raise error
+        traces.stop()
+        return nullcontext()
+
+    monkeypatch.setattr(tracing.urllib.request, "urlopen", answer)
+    monkeypatch.setattr(tracing, "EVERY_S", 0.0)
+    serve(traces)
+    traces._run()
+    assert not traces._ended
 
 
 def test_an_endpoint_that_is_no_web_address_is_refused_at_the_start():
