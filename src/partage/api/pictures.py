@@ -11,10 +11,11 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from partage.api.exchange import Exchange
 from partage.api.images import image_of
@@ -47,12 +48,13 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(str(found.ipv4_mapped))
-        if found.sixtofour is not None or found.teredo is not None or found in NAT64:
+        if found.sixtofour is not None or found.teredo is not None or found not in GLOBAL_UNICAST:
             return False
     return found.is_global and not found.is_multicast
 
 
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All else is local, no address of one machine, or a way to IPv4 (::127.0.0.1, NAT64)."""
 
 Allowed: TypeAlias = Callable[[str], bool]
 
@@ -89,8 +91,7 @@ async def _fetched(session: aiohttp.ClientSession, url: str, allowed: Allowed) -
     where = url
     try:
         for _ in range(1 + MOST_REDIRECTS):
-            _check(where, allowed)
-            async with session.get(where, allow_redirects=False) as answer:
+            async with session.get(_checked(where, allowed), allow_redirects=False) as answer:
                 if answer.status not in {301, 302, 303, 307, 308}:
                     return await _body(answer)
                 where = urljoin(where, answer.headers.get("Location", ""))
@@ -101,16 +102,18 @@ async def _fetched(session: aiohttp.ClientSession, url: str, allowed: Allowed) -
     raise InvalidRequest(f"{url[:80]}: more than {MOST_REDIRECTS} redirects")
 
 
-def _check(url: str, allowed: Allowed) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+def _checked(where: str, allowed: Allowed) -> URL:
+    """As it will be asked, and not as it was written: in a URL "①②⑦.0.0.1" is 127.0.0.1."""
+    url = URL(where)
+    if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
         raise InvalidRequest("only plain http and https URLs are fetched")
     try:
-        ipaddress.ip_address(parts.hostname)
+        ipaddress.ip_address(url.raw_host)
     except ValueError:
-        return  # a name; the resolver looks at what it means
-    if not allowed(parts.hostname):
+        return url  # a name; the resolver looks at what it means
+    if not allowed(url.raw_host):
         raise InvalidRequest("not a public address")
+    return url
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

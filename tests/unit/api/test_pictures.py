@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -22,7 +22,8 @@ def test_addresses_of_the_open_network_are_public(address: str):
     [
         "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
         "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
-        "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::a00:1",
+        "fec0::1",
     ],
 )  # fmt: skip
 def test_this_machine_its_neighbours_and_ways_to_them_are_not(address: str):
@@ -33,12 +34,21 @@ def test_this_machine_its_neighbours_and_ways_to_them_are_not(address: str):
     "url",
     [
         "http://127.0.0.1/a.png", "https://[::1]/a.png", "http://169.254.169.254/latest/meta-data", "http:///a.png",
-        "http://user:secret@93.184.215.14/a.png", "http://[::ffff:127.0.0.1]/", "http://[broken/",
+        "http://user:secret@93.184.215.14/a.png", "http://[::ffff:127.0.0.1]/", "http://[broken/", "http://127.1/",
+        "http://2130706433/", "http://①②⑦.0.0.1/a.png", "http://127。0。0。1/a.png", "http://127.0.0.1./",
     ],
 )  # fmt: skip
-async def test_what_is_not_public_is_never_asked(url: str):
+async def test_what_is_not_public_is_never_asked(url: str, monkeypatch: pytest.MonkeyPatch):
+    connected: list[object] = []
+
+    async def connect(*_: object, **__: object) -> NoReturn:
+        connected.append(url)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", connect)
     with pytest.raises(InvalidRequest):
         await fetch([url])
+    assert connected == []
 
 
 async def test_a_request_names_a_bounded_number_of_pictures():
