@@ -1,192 +1,174 @@
-"""The footprint estimator against what llama.cpp itself logs, over architectures made with empty weights at real shapes.
+"""The footprint estimator against what llama.cpp itself logs: every kind of model it knows, many settings, no weights.
 
-python bench/footprint_check.py TOKENIZER.gguf [--context 8192]     any small GGUF lends its tokenizer
+python -m bench.footprint_check [KIND ...] [--slots 2] [--context 8192] [--batch 256] [--type Q4_0] [--kv q8_0] [--no-flash]
+python -m bench footprint_check       all kinds with a table of the worst errors
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import gguf
-import numpy as np
-
-from partage.domain import Footprint, LaunchSettings
+from bench.architectures import KINDS, Kind
+from bench.empty_model import Shapes, shapes_of, write
+from partage.domain import Anatomy, LaunchSettings
+from partage.engine.launch import parameters
+from partage.engine.spec import LaunchSpec
 from partage.models.anatomy import anatomy
 from partage.models.gguf_header import read_header
 from partage.policy.footprint import estimate
 
 CHILD = """
-import sys, xllamacpp
-p = xllamacpp.CommonParams()
-p.model.path, p.n_ctx, p.n_parallel = sys.argv[1], int(sys.argv[2]) * int(sys.argv[3]), int(sys.argv[3])
-p.n_batch = p.n_ubatch = 256
-p.verbosity, p.fit_params, p.cpuparams.n_threads, p.cache_ram_mib, p.warmup, p.ui = 4, False, 1, 0, False, False
-server = xllamacpp.Server(p)
-del server
+import json, os, sys, xllamacpp
+from operator import attrgetter
+words = xllamacpp.CommonParams()
+for path, value in json.loads(sys.argv[1]).items():
+    owner, _, name = path.rpartition(".")
+    setattr(attrgetter(owner)(words) if owner else words, name, value)
+server = xllamacpp.Server(words)
+os.write(1, b"loaded")
+os._exit(0)
 """
-LAYERS, WIDTH, HEADS, HEADS_KV, HEAD, WIDE, VOCAB = 8, 1024, 16, 4, 64, 2816, 49152
-EXPERTS, USED, EXPERT_WIDE = 8, 2, 768
-INNER, STATE, KERNEL, RANK = 2048, 16, 4, 64
+PARTS = ("weights", "KV", "compute", "output")
+_PART = {"model": "weights", "KV": "KV", "RS": "KV", "compute": "compute", "output": "output"}
+_SMALL_VOCABULARY = 509
+"""While the engine is asked for shapes: a number that no other extent has."""
+_LOGGED = re.compile(r"(model|KV|RS|output|compute) buffer size = +([\d.]+) MiB")
 
 
-def attention(b: str, *, bias: bool = False, norms: bool = False) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield b + "attn_norm.weight", (WIDTH,)
-    for name, out in (("q", HEADS * HEAD), ("k", HEADS_KV * HEAD), ("v", HEADS_KV * HEAD)):
-        yield f"{b}attn_{name}.weight", (out, WIDTH)
-        if bias:
-            yield f"{b}attn_{name}.bias", (out,)
-    yield b + "attn_output.weight", (WIDTH, HEADS * HEAD)
-    if norms:
-        yield b + "attn_q_norm.weight", (HEAD,)
-        yield b + "attn_k_norm.weight", (HEAD,)
+@dataclass(frozen=True, slots=True)
+class Row:
+    kind: str
+    estimated: dict[str, float]
+    reported: dict[str, float]
+
+    def error(self, part: str) -> float:
+        mine, real = self.estimated.get(part, 0.0), self.reported.get(part, 0.0)
+        return mine / real - 1 if real else float(mine > 0.005)
+
+    @property
+    def total(self) -> tuple[float, float]:
+        return sum(self.estimated.values()), sum(self.reported.values())
 
 
-def dense(b: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield b + "ffn_norm.weight", (WIDTH,)
-    yield b + "ffn_gate.weight", (WIDE, WIDTH)
-    yield b + "ffn_up.weight", (WIDE, WIDTH)
-    yield b + "ffn_down.weight", (WIDTH, WIDE)
+class Kinds:
+    """Files of the asked-for kinds; shapes are asked of the engine once and kept beside."""
+
+    def __init__(self, folder: Path, known: Path | None = None) -> None:
+        self._folder = folder
+        self._known = known
+        self._shapes: dict[str, Shapes] = json.loads(known.read_text()) if known and known.exists() else {}
+
+    def write(self, name: str, type_: str = "F16") -> Path:
+        kind = KINDS[name]
+        if name not in self._shapes:
+            small = {**kind.keys, "vocab_size": _SMALL_VOCABULARY}
+            self._shapes[name] = shapes_of(kind.architecture, small, kind.optional)
+            if self._known:
+                self._known.write_text(json.dumps(self._shapes))
+        path = self._folder / "model.gguf"
+        write(path, kind.architecture, kind.keys, _with_vocabulary(kind, self._shapes[name]), type_)
+        return path
 
 
-def experts(b: str, wide: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield b + "ffn_norm.weight", (WIDTH,)
-    yield b + "ffn_gate_inp.weight", (EXPERTS, WIDTH)
-    yield b + "ffn_gate_exps.weight", (EXPERTS, wide, WIDTH)
-    yield b + "ffn_up_exps.weight", (EXPERTS, wide, WIDTH)
-    yield b + "ffn_down_exps.weight", (EXPERTS, WIDTH, wide)
+def _with_vocabulary(kind: Kind, shapes: Shapes) -> Shapes:
+    words = int(str(kind.keys["vocab_size"]))
+    return {
+        name: [words if extent == _SMALL_VOCABULARY else extent for extent in shape] for name, shape in shapes.items()
+    }
 
 
-def mamba(b: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield b + "attn_norm.weight", (WIDTH,)
-    yield b + "ssm_in.weight", (2 * INNER, WIDTH)
-    yield b + "ssm_conv1d.weight", (INNER, KERNEL)
-    yield b + "ssm_conv1d.bias", (INNER,)
-    yield b + "ssm_x.weight", (RANK + 2 * STATE, INNER)
-    yield b + "ssm_dt.weight", (INNER, RANK)
-    yield b + "ssm_dt.bias", (INNER,)
-    yield b + "ssm_a", (INNER, STATE)
-    yield b + "ssm_d", (INNER,)
-    yield b + "ssm_out.weight", (WIDTH, INNER)
+def compare(name: str, path: Path, settings: LaunchSettings) -> Row:
+    header: Anatomy = anatomy(read_header(path))
+    mine = estimate(header, settings)
+    estimated = {
+        "weights": mine.weights_bytes + mine.repack_bytes,
+        "KV": mine.kv_bytes,
+        "compute": mine.compute_bytes,
+        "output": mine.output_bytes,
+    }
+    return Row(name, {part: size / 2**20 for part, size in estimated.items()}, logged(path, settings, repacked=mine.repack_bytes > 0))
 
 
-def layer(kind: str, b: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    match kind:
-        case "mamba":
-            yield from mamba(b)
-        case "llama-moe":
-            yield from attention(b)
-            yield from experts(b, WIDE)
-        case "qwen3moe":
-            yield from attention(b, norms=True)
-            yield from experts(b, EXPERT_WIDE)
-        case _:
-            yield from attention(b, bias=kind == "qwen2", norms=kind in {"qwen3", "gemma3"})
-            yield from dense(b)
-            if kind in {"gemma2", "gemma3"}:
-                yield b + "post_attention_norm.weight", (WIDTH,)
-                yield b + "post_ffw_norm.weight", (WIDTH,)
-
-
-KINDS = ("llama", "llama-moe", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "mamba")
-
-
-def make(kind: str, path: Path, tokenizer: gguf.GGUFReader) -> None:
-    arch = kind.removesuffix("-moe")
-    writer = gguf.GGUFWriter(str(path), arch)
-    for name, field in tokenizer.fields.items():
-        if name.startswith("tokenizer."):
-            sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=sub_type)
-    writer.add_block_count(LAYERS)
-    writer.add_context_length(131072)
-    writer.add_embedding_length(WIDTH)
-    writer.add_vocab_size(VOCAB)
-    writer.add_layer_norm_rms_eps(1e-5)
-    if kind == "mamba":
-        writer.add_feed_forward_length(0)
-        writer.add_head_count(0)
-        writer.add_ssm_conv_kernel(KERNEL)
-        writer.add_ssm_inner_size(INNER)
-        writer.add_ssm_state_size(STATE)
-        writer.add_ssm_time_step_rank(RANK)
-    else:
-        writer.add_feed_forward_length(WIDE)
-        writer.add_head_count(HEADS)
-        writer.add_head_count_kv(HEADS_KV)
-        writer.add_key_length(HEAD)
-        writer.add_value_length(HEAD)
-    if "moe" in kind:
-        writer.add_expert_count(EXPERTS)
-        writer.add_expert_used_count(USED)
-        writer.add_expert_feed_forward_length(WIDE if kind == "llama-moe" else EXPERT_WIDE)
-    if kind in {"gemma2", "gemma3"}:
-        writer.add_sliding_window(1024)
-    shapes = [("token_embd.weight", (VOCAB, WIDTH)), ("output_norm.weight", (WIDTH,))]
-    shapes += [one for number in range(LAYERS) for one in layer(kind, f"blk.{number}.")]
-    for name, shape in shapes:
-        small = len(shape) == 1 or name.endswith(("ssm_a", "conv1d.weight", "gate_inp.weight"))
-        writer.add_tensor(name, np.zeros(shape, dtype=np.float32 if small else np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def logged(path: Path, context: int, slots: int) -> dict[str, float]:
+def logged(path: Path, settings: LaunchSettings, *, repacked: bool = False) -> dict[str, float]:
     """MiB by part, as llama.cpp says while it loads."""
+    run_dir = path.parent
+    (run_dir / "check.sock").unlink(missing_ok=True)
+    spec = LaunchSpec(id="check", model_path=str(path), settings=settings, run_dir=str(run_dir), map_weights=not repacked)
+    words = parameters(spec, str(run_dir / "check.sock"), "key")
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), str(context), str(slots)],
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", CHILD, json.dumps(words)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"GGML_NO_BACKTRACE": "1"}, check=False,
     )  # fmt: skip
     found: dict[str, float] = {}
-    for line in (child.stdout + child.stderr).splitlines():
-        match = re.search(r"(model|KV|RS|output|compute) buffer size = +([\d.]+) MiB", line)
-        if match:
-            part = {"RS": "KV"}.get(match[1], match[1])
-            found[part] = found.get(part, 0.0) + float(match[2])
-    if not found:
-        print((child.stdout + child.stderr)[-600:])
+    for match in _LOGGED.finditer(child.stdout + child.stderr):
+        found[_PART[match[1]]] = found.get(_PART[match[1]], 0.0) + float(match[2])
+    if not child.stdout.endswith("loaded"):
+        raise RuntimeError((child.stdout + child.stderr)[-800:])
     return found
+
+
+def rows(names: list[str], settings: LaunchSettings, type_: str, known: Path | None) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = Kinds(Path(folder), known)
+        for name in names:
+            try:
+                path = kinds.write(name, type_)
+                pooled = settings.embedding or "pooling_type" in KINDS[name].keys
+                one = LaunchSettings(**{field: getattr(settings, field) for field in settings.__slots__} | {"embedding": pooled})
+                yield compare(name, path, one)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                print(f"{name:16} not loaded: {str(error).splitlines()[-1][:200]}", flush=True)
+
+
+def table(row: Row) -> str:
+    cells = [_cell(row.estimated.get(part, 0.0), row.reported.get(part, 0.0)) for part in PARTS]
+    mark = "" if within(row) else "  <--"
+    return f"{row.kind:16} " + " ".join([*cells, _cell(*row.total)]) + mark
+
+
+def within(row: Row) -> bool:
+    """What is asked of the estimator: 1 % on weights and KV, 10 % on compute buffers, the total never under by 2 %."""
+    mine, real = row.total
+    exact = all(abs(row.error(part)) <= 0.01 or row.reported.get(part, 0.0) < 1 for part in ("weights", "KV"))
+    return exact and abs(row.error("compute")) <= 0.1 and mine >= 0.98 * real
+
+
+def _cell(mine: float, real: float) -> str:
+    error = f"{mine / real - 1:+6.1%}" if real else "     -"
+    return f"{mine:8.1f}/{real:8.1f} {error}"
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("tokenizer", type=Path)
+    options.add_argument("kinds", nargs="*", help="; ".join(KINDS))
     options.add_argument("--context", type=int, default=8192)
     options.add_argument("--slots", type=int, default=2)
-    options.add_argument("--only", choices=KINDS)
+    options.add_argument("--batch", type=int, default=256)
+    options.add_argument("--type", default="F16")
+    options.add_argument("--kv", default="f16")
+    options.add_argument("--no-flash", action="store_true")
+    options.add_argument("--shapes", type=Path, help="a file that keeps what the engine said of its tensors")
     chosen = options.parse_args()
-    tokenizer = gguf.GGUFReader(str(chosen.tokenizer))
-    settings = LaunchSettings(context_tokens=chosen.context, slots=chosen.slots, threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        for kind in [chosen.only] if chosen.only else KINDS:
-            path = Path(folder) / f"{kind}.gguf"
-            make(kind, path, tokenizer)
-            expected = estimate(anatomy(read_header(path)), settings)
-            print(f"{kind:10}", _compared(expected, logged(path, chosen.context, chosen.slots)))
-            path.unlink()
-
-
-def _compared(expected: Footprint, real: dict[str, float]) -> str:
-    parts = {
-        "model": expected.weights_bytes + expected.repack_bytes,
-        "KV": expected.kv_bytes,
-        "compute": expected.compute_bytes,
-        "output": expected.output_bytes,
-    }
-    told = [_ratio(part, size / 2**20, real.get(part, 0.0)) for part, size in parts.items()]
-    return "  ".join([*told, _ratio("total", sum(parts.values()) / 2**20, sum(real.values()))])
-
-
-def _ratio(part: str, expected: float, real: float) -> str:
-    error = f"{expected / real - 1:+7.2%}" if real else "      -"
-    return f"{part} {expected:8.2f}/{real:8.2f} MiB {error}"
+    settings = LaunchSettings(
+        context_tokens=chosen.context, slots=chosen.slots, threads=1, batch_tokens=chosen.batch,
+        micro_batch_tokens=chosen.batch, kv_type_k=chosen.kv, kv_type_v=chosen.kv,
+        flash_attention=not chosen.no_flash,
+    )  # fmt: skip
+    print("kind             " + " ".join(f"{part + ', MiB (est./said)':24}" for part in (*PARTS, "total")))
+    told = []
+    for row in rows(chosen.kinds or list(KINDS), settings, chosen.type, chosen.shapes):
+        print(table(row), flush=True)
+        told.append(row)
+    print(f"{sum(map(within, told))} of {len(told)} within 1 % (weights, KV), 10 % (compute), total not under by 2 %")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from partage.domain import Anatomy, Footprint, LaunchSettings
-from partage.policy.layers import number, recurrent_state_bytes, sees_whole_context, sliding_window_tokens
+from partage.policy.layers import (
+    attends,
+    cells_of,
+    head_lengths,
+    keeps_cache,
+    layer_of,
+    number,
+    recurrent_state_bytes,
+    recurs,
+)
+from partage.policy.scratch import compute_bytes
 
 MIB = 1 << 20
 BYTES_PER_VALUE = {
@@ -50,11 +60,6 @@ class Breakdown:
     compute_bytes: int
     output_bytes: int
     projector_bytes: int
-
-
-def context_cells(settings: LaunchSettings) -> int:
-    """KV cells of one slot: llama.cpp rounds each slot's share up to 256."""
-    return _padded(settings.context_tokens, 256)
 
 
 def estimate(
@@ -121,7 +126,7 @@ def breakdown(anatomy: Anatomy, settings: LaunchSettings, projector: Anatomy | N
     tied = True
     for tensor in anatomy.tensors:
         rearranged = tensor.size_bytes if tensor.type in REPACKED_TYPES and len(tensor.shape) >= 2 else 0
-        layer = _layer_of(tensor.name)
+        layer = layer_of(tensor.name)
         if layer is not None and layer < anatomy.layers:
             weights[layer] += tensor.size_bytes
             repack[layer] += rearranged
@@ -132,7 +137,7 @@ def breakdown(anatomy: Anatomy, settings: LaunchSettings, projector: Anatomy | N
             head_bytes += tensor.size_bytes
             head_repack += rearranged
             tied = tied and tensor.name != "output.weight"
-    tied = tied and anatomy.causal
+    tied = tied and keeps_cache(anatomy)
     return Breakdown(
         layers=tuple(
             LayerBytes(weights[layer], repack[layer], kv_bytes(anatomy, settings, layer))
@@ -151,59 +156,22 @@ def breakdown(anatomy: Anatomy, settings: LaunchSettings, projector: Anatomy | N
 
 
 def kv_bytes(anatomy: Anatomy, settings: LaunchSettings, layer: int) -> int:
-    """Cache of one layer for all slots: whole context, sliding window, recurrent state, or none."""
-    if not anatomy.causal:
+    """Cache of one layer for all slots: whole context, sliding window, latent, recurrent state, or none.
+
+    Source: llama_kv_cache and llama_kv_cache_iswa (the window and a micro-batch, padded to 256), llama_memory_recurrent.
+    """
+    if not keeps_cache(anatomy):
         return 0
-    heads_kv = anatomy.heads_kv[layer]
-    state = recurrent_state_bytes(anatomy, layer) * settings.slots
-    if heads_kv == 0:
+    state = recurrent_state_bytes(anatomy) * settings.slots if recurs(anatomy, layer) else 0
+    if not attends(anatomy, layer):
         return state
-    cells = context_cells(settings)
-    if not sees_whole_context(anatomy, layer):
-        window = sliding_window_tokens(anatomy)
-        cells = min(cells, _padded(window + settings.micro_batch_tokens, 256))
-    key = heads_kv * anatomy.key_length * BYTES_PER_VALUE[settings.kv_type_k]
-    value = heads_kv * anatomy.value_length * BYTES_PER_VALUE[settings.kv_type_v]
-    if f"{anatomy.architecture}.attention.key_length_mla" in anatomy.metadata:
-        value = 0.0  # latent attention reads its values out of the keys
-    return int(cells * settings.slots * (key + value)) + state
-
-
-def compute_bytes(anatomy: Anatomy, settings: LaunchSettings) -> int:
-    """The scratch buffer: the larger of what attention and the feed-forward part hold at once for one micro-batch."""
-    batch = min(settings.batch_tokens, settings.micro_batch_tokens)
-    width = anatomy.embedding_length
-    if not anatomy.causal:
-        mask = batch * batch * (2 if settings.flash_attention else 4)
-        attention = 4 * batch * 7 * width + mask
-        feed_forward = 4 * batch * (5 * width + _feed_forward(anatomy)) + mask
-        scores = 0 if settings.flash_attention else 4 * batch * batch * max(anatomy.heads, default=0)
-        return max(attention + scores, feed_forward)
-    cells = context_cells(settings)
-    mask = cells * batch * (2 if settings.flash_attention else 4)
-    window = sliding_window_tokens(anatomy)
-    if window:
-        mask += (
-            min(cells, _padded(window + settings.micro_batch_tokens, 256))
-            * batch
-            * (2 if settings.flash_attention else 4)
-        )
-    heads = max(anatomy.heads, default=0)
-    heads_kv = max(anatomy.heads_kv, default=0)
-    if not heads_kv:
-        mask = 0  # no layer attends
-    attention = (
-        4
-        * batch
-        * (3 * width + 3 * heads * anatomy.key_length + heads_kv * (anatomy.key_length + anatomy.value_length))
-    )
-    scores = 0 if settings.flash_attention else 4 * batch * cells * heads
-    inner = number(anatomy, "ssm.inner_size")
-    if inner:  # the scan holds its projections for each token, and a copy of every slot's state
-        feed_forward = 4 * batch * 5 * (width + inner) + settings.slots * recurrent_state_bytes(anatomy, 0)
-    else:
-        feed_forward = 4 * batch * (5 * width + 3 * _feed_forward(anatomy))
-    return max(attention + scores, feed_forward) + mask
+    key, value = head_lengths(anatomy, layer)
+    values = anatomy.heads_kv[layer] * value
+    if value and not settings.flash_attention:  # transposed, and then as long in every layer
+        values = max(heads * head_lengths(anatomy, at)[1] for at, heads in enumerate(anatomy.heads_kv))
+    of_keys = anatomy.heads_kv[layer] * key + number(anatomy, "attention.indexer.key_length")
+    of_one = of_keys * BYTES_PER_VALUE[settings.kv_type_k] + values * BYTES_PER_VALUE[settings.kv_type_v]
+    return int(cells_of(anatomy, settings, layer) * settings.slots * of_one) + state
 
 
 def projector_bytes(projector: Anatomy | None) -> int:
@@ -211,22 +179,4 @@ def projector_bytes(projector: Anatomy | None) -> int:
     if projector is None:
         return 0
     patches = 2 * 1024
-    return projector.weights_bytes + 4 * patches * (8 * projector.embedding_length + 2 * _feed_forward(projector))
-
-
-def _feed_forward(anatomy: Anatomy) -> int:
-    """Widest feed-forward activation of one token, over all the experts that it visits."""
-    dense = max(anatomy.feed_forward_length, default=0)
-    used = number(anatomy, "expert_used_count")
-    expert = number(anatomy, "expert_feed_forward_length") or (dense if used else 0)
-    return max(dense if not used else 0, used * expert)
-
-
-def _layer_of(name: str) -> int | None:
-    head, _, rest = name.partition(".")
-    number = rest.partition(".")[0]
-    return int(number) if head == "blk" and number.isdigit() else None
-
-
-def _padded(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+    return projector.weights_bytes + 4 * patches * (8 * projector.embedding_length + 2 * max(projector.feed_forward_length, default=0))
