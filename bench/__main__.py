@@ -6,7 +6,18 @@ import importlib
 import sys
 from pathlib import Path
 
-PARTS = {"census", "gpu_copy", "gpu_engines", "live_hub", "fuzz_hub", "pauses", "random_model", "real_shapes"}
+PARTS = {
+    "architectures",
+    "census",
+    "empty_model",
+    "gpu_copy",
+    "gpu_engines",
+    "live_hub",
+    "fuzz_hub",
+    "pauses",
+    "random_model",
+    "real_shapes",
+}
 """Only parts of others."""
 NOT_ALONE = PARTS | {"engine_load", "policy_traces", "receipts"}
 """Or wants arguments (`python -m bench.receipts DIR`)."""

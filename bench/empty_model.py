@@ -6,6 +6,7 @@ The files are sparse, so that a mixture of experts of 4 GB costs its header.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import gguf
 import numpy as np
@@ -29,7 +30,9 @@ MOST_TRIES = 4000
 _MISSING = re.compile(r"missing tensor '([^']+)'|tensor '([^']+)' not found")
 _SHAPE = re.compile(r"tensor '([^']+)' has wrong shape; expected ([\d, ]+), got")
 _LIKE = re.compile(r"blk\.\d+\.")
-_SMALL = re.compile(r"(bias|norm\d?\.weight|ssm_a|ssm_d|ssm_conv1d|ssm_dt|gate_inp|shortconv\.conv|rel_b|sinks|lerp|decay|first|k_k|k_a|r_k)")
+_SMALL = re.compile(
+    r"(bias|norm\d?\.weight|ssm_a|ssm_d|ssm_conv1d|ssm_dt|gate_inp|shortconv\.conv|rel_b|sinks|lerp|decay|first|k_k|k_a|r_k)"
+)
 _PAD = 32
 
 
@@ -93,7 +96,7 @@ def _type_of(name: str, shape: Sequence[int], kind: str) -> gguf.GGMLQuantizatio
 
 def _ask(architecture: str, keys: Mapping[str, Value], optional: Sequence[str], out: Path) -> None:
     """In the child: load and read the complaint until it loads."""
-    import xllamacpp  # noqa: PLC0415 - only the child pays for it
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types, and only the child pays for it
 
     known: Shapes = {name: [1] for name in optional}
     like: Shapes = {}
@@ -127,6 +130,7 @@ def _ask(architecture: str, keys: Mapping[str, Value], optional: Sequence[str], 
 
 def _complaint(log: Path, read: int) -> str:
     """Wait until the log's thread has written why."""
+    said = ""
     for _ in range(400):
         with log.open("rb") as lines:
             lines.seek(read)
@@ -138,4 +142,5 @@ def _complaint(log: Path, read: int) -> str:
 
 
 if __name__ == "__main__":
-    _ask(*json.loads(sys.argv[1]), Path(sys.argv[2]))
+    what, wanted, wished = json.loads(sys.argv[1])
+    _ask(what, wanted, wished, Path(sys.argv[2]))

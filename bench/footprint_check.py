@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.architectures import KINDS, Kind
@@ -22,9 +22,11 @@ from bench.empty_model import Shapes, shapes_of, write
 from partage.domain import Anatomy, LaunchSettings
 from partage.engine.launch import parameters
 from partage.engine.spec import LaunchSpec
+from partage.json_value import JsonObject, JsonValue
 from partage.models.anatomy import anatomy
-from partage.models.gguf_header import read_header
+from partage.models.gguf_header import LongArray, read_header
 from partage.policy.footprint import estimate
+from partage.policy.layers import layer_of
 
 CHILD = """
 import json, os, sys, xllamacpp
@@ -37,6 +39,11 @@ server = xllamacpp.Server(words)
 os.write(1, b"loaded")
 os._exit(0)
 """
+RECORDED = (
+    "llama", "mixtral", "gemma3", "phi2", "gpt-oss", "cohere2", "qwen2moe", "qwen3moe", "deepseek3", "jamba",
+    "granitehybrid", "nemotron_h", "lfm2", "qwen3next", "mamba2", "rwkv7", "modern-bert",
+)  # fmt: skip
+"""For tests/unit/policy/test_footprint_recorded.py."""
 PARTS = ("weights", "KV", "compute", "output")
 _PART = {"model": "weights", "KV": "KV", "RS": "KV", "compute": "compute", "output": "output"}
 _SMALL_VOCABULARY = 509
@@ -95,14 +102,20 @@ def compare(name: str, path: Path, settings: LaunchSettings) -> Row:
         "compute": mine.compute_bytes,
         "output": mine.output_bytes,
     }
-    return Row(name, {part: size / 2**20 for part, size in estimated.items()}, logged(path, settings, repacked=mine.repack_bytes > 0))
+    return Row(
+        name,
+        {part: size / 2**20 for part, size in estimated.items()},
+        logged(path, settings, repacked=mine.repack_bytes > 0),
+    )
 
 
 def logged(path: Path, settings: LaunchSettings, *, repacked: bool = False) -> dict[str, float]:
     """MiB by part, as llama.cpp says while it loads."""
     run_dir = path.parent
     (run_dir / "check.sock").unlink(missing_ok=True)
-    spec = LaunchSpec(id="check", model_path=str(path), settings=settings, run_dir=str(run_dir), map_weights=not repacked)
+    spec = LaunchSpec(
+        id="check", model_path=str(path), settings=settings, run_dir=str(run_dir), map_weights=not repacked
+    )
     words = parameters(spec, str(run_dir / "check.sock"), "key")
     child = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(words)], capture_output=True, text=True, timeout=120,
@@ -116,15 +129,45 @@ def logged(path: Path, settings: LaunchSettings, *, repacked: bool = False) -> d
     return found
 
 
-def rows(names: list[str], settings: LaunchSettings, type_: str, known: Path | None) -> Iterator[Row]:
+def recorded(path: Path, row: Row) -> JsonObject:
+    """What a test needs to estimate the same model without its file; equal layers are said once."""
+    header = read_header(path)
+    rest: JsonObject = {}
+    layers: dict[int, JsonObject] = {}
+    for tensor in header.tensors:
+        layer = layer_of(tensor.name)
+        facts: list[JsonValue] = [tensor.type, *tensor.shape]
+        if layer is None:
+            rest[tensor.name] = facts
+        else:
+            layers.setdefault(layer, {})[tensor.name.split(".", 2)[2]] = facts
+    groups: list[JsonValue] = []
+    for layer, tensors in layers.items():
+        for group in groups:
+            if isinstance(group, dict) and group["tensors"] == tensors and isinstance(at := group["at"], list):
+                at.append(layer)
+                break
+        else:
+            groups.append({"at": [layer], "tensors": tensors})
+    kept: JsonObject = {key: value for key, value in header.metadata.items() if not isinstance(value, LongArray)}
+    reported: JsonObject = {**row.reported}
+    return {"metadata": kept, "tensors": rest, "layers": groups, "reported_mib": reported}
+
+
+def rows(
+    names: list[str], settings: LaunchSettings, type_: str, known: Path | None, record: JsonObject | None = None
+) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         kinds = Kinds(Path(folder), known)
         for name in names:
             try:
                 path = kinds.write(name, type_)
                 pooled = settings.embedding or "pooling_type" in KINDS[name].keys
-                one = LaunchSettings(**{field: getattr(settings, field) for field in settings.__slots__} | {"embedding": pooled})
-                yield compare(name, path, one)
+                one = replace(settings, embedding=pooled)
+                row = compare(name, path, one)
+                if record is not None:
+                    record[name] = recorded(path, row)
+                yield row
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 print(f"{name:16} not loaded: {str(error).splitlines()[-1][:200]}", flush=True)
 
@@ -157,6 +200,9 @@ def main() -> None:
     options.add_argument("--kv", default="f16")
     options.add_argument("--no-flash", action="store_true")
     options.add_argument("--shapes", type=Path, help="a file that keeps what the engine said of its tensors")
+    options.add_argument(
+        "--record", type=Path, help="write what the unit test reads (its kinds and settings are fixed)"
+    )
     chosen = options.parse_args()
     settings = LaunchSettings(
         context_tokens=chosen.context, slots=chosen.slots, threads=1, batch_tokens=chosen.batch,
@@ -164,10 +210,15 @@ def main() -> None:
         flash_attention=not chosen.no_flash,
     )  # fmt: skip
     print("kind             " + " ".join(f"{part + ', MiB (est./said)':24}" for part in (*PARTS, "total")))
-    told = []
-    for row in rows(chosen.kinds or list(KINDS), settings, chosen.type, chosen.shapes):
+    told: list[Row] = []
+    record: JsonObject = {}
+    names: list[str] = [*RECORDED] if chosen.record else chosen.kinds or [*KINDS]
+    for row in rows(names, settings, chosen.type, chosen.shapes, record):
         print(table(row), flush=True)
         told.append(row)
+    if chosen.record:
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(facts)}" for name, facts in record.items())
+        chosen.record.write_text(f"{{\n{lines}\n}}\n")
     print(f"{sum(map(within, told))} of {len(told)} within 1 % (weights, KV), 10 % (compute), total not under by 2 %")
 
 

@@ -179,4 +179,6 @@ def projector_bytes(projector: Anatomy | None) -> int:
     if projector is None:
         return 0
     patches = 2 * 1024
-    return projector.weights_bytes + 4 * patches * (8 * projector.embedding_length + 2 * max(projector.feed_forward_length, default=0))
+    return projector.weights_bytes + 4 * patches * (
+        8 * projector.embedding_length + 2 * max(projector.feed_forward_length, default=0)
+    )

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 from partage.domain import Anatomy, LaunchSettings
 from partage.policy.layers import (
-
     attends,
     cells_of,
     context_cells,
@@ -38,7 +37,9 @@ def compute_bytes(anatomy: Anatomy, settings: LaunchSettings) -> int:
     layers = _shapes_by_layer(anatomy)
     if not keeps_cache(anatomy):
         return _encoder(anatomy, settings, layers, batch)
-    most = max((_of_layer(anatomy, settings, layer, layers[layer], batch) for layer in range(anatomy.layers)), default=0)
+    most = max(
+        (_of_layer(anatomy, settings, layer, layers[layer], batch) for layer in range(anatomy.layers)), default=0
+    )
     return most + _masks(anatomy, settings, batch)
 
 
@@ -85,8 +86,11 @@ def feed_forward_values(anatomy: Anatomy, shapes: Shapes) -> int:
     width = anatomy.embedding_length
     dense = _gated(shapes, "ffn_up.weight", "ffn_gate.weight", "ffn_down.weight")
     shared = _gated(shapes, "ffn_up_shexp.weight", "ffn_gate_shexp.weight", "ffn_down_shexp.weight")
+    of_layers = number(anatomy, "embedding_length_per_layer_input") * anatomy.layers  # Gemma: an input for each layer
+    if anatomy.architecture == "gemma3n":  # four streams, predicted and corrected
+        return 15 * width + dense + of_layers
     aside = 5 + _WIDTHS_MORE.get(anatomy.architecture, 0)
-    return aside * width + max(dense, shared, _experts(anatomy, shapes))
+    return aside * width + 2 * of_layers + max(dense, shared, _experts(anatomy, shapes))
 
 
 def _gated(shapes: Shapes, up: str, gate: str, down: str) -> int:
@@ -114,7 +118,10 @@ def _scan(anatomy: Anatomy, settings: LaunchSettings, batch: int) -> int:
     width, inner = anatomy.embedding_length, number(anatomy, "ssm.inner_size")
     state = settings.slots * recurrent_state_bytes(anatomy)
     if number(anatomy, "wkv.head_size"):
-        return 4 * batch * 18 * width + 3 * state
+        widths = (
+            19 if anatomy.architecture.endswith("7") else 14
+        )  # RWKV 7 mixes more, and keeps the first layer's values
+        return 4 * batch * widths * width + 3 * settings.slots * 4 * width * number(anatomy, "wkv.head_size")
     grouped = 2 * number(anatomy, "ssm.group_count") * number(anatomy, "ssm.state_size")
     if grouped:
         return 4 * batch * (5 * width + 5 * inner + 2 * grouped) + state * 7 // 4
@@ -137,5 +144,3 @@ def _shapes_by_layer(anatomy: Anatomy) -> list[dict[str, tuple[int, ...]]]:
         if layer is not None and layer < anatomy.layers:
             found[layer][tensor.name.split(".", 2)[2]] = tensor.shape
     return found
-
-

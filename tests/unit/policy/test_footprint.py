@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from anatomies import llama
+from anatomies import llama, tensor
 
 from partage.domain import LaunchSettings
 from partage.policy.footprint import MIB, estimate
@@ -60,7 +60,8 @@ def test_recurrent_layers_keep_a_state_per_slot_whatever_the_context() -> None:
 
 def test_latent_attention_keeps_keys_only() -> None:
     plain = estimate(llama(architecture="deepseek2"), SETTINGS).kv_bytes
-    latent = estimate(llama(architecture="deepseek2", metadata={"attention.key_length_mla": 192}), SETTINGS).kv_bytes
+    lengths = {"attention.key_length_mla": 192, "attention.value_length_mla": 128}
+    latent = estimate(llama(architecture="deepseek2", metadata=lengths), SETTINGS).kv_bytes
     assert latent * 2 == plain
 
 
@@ -79,8 +80,15 @@ def test_a_projector_costs_its_weights_and_the_scratch_of_a_picture() -> None:
 
 
 def test_experts_that_sleep_need_no_scratch() -> None:
-    experts = llama(architecture="qwen3moe", metadata={"expert_used_count": 8, "expert_feed_forward_length": 768})
-    assert estimate(experts, SETTINGS).compute_bytes < estimate(llama(), SETTINGS).compute_bytes
+    dense = llama()
+    sparse = [one for one in dense.tensors if "ffn_" not in one.name]
+    for layer in range(dense.layers):
+        for name, rows, columns in (("gate", 768, 2048), ("up", 768, 2048), ("down", 2048, 768)):
+            sparse.append(tensor(f"blk.{layer}.ffn_{name}_exps.weight", "Q8_0", columns, rows, 128))
+    experts = llama(architecture="qwen3moe", metadata={"expert_used_count": 8})
+    scratch = estimate(replace(experts, tensors=tuple(sparse)), SETTINGS).compute_bytes
+    # Of 8 experts the gate, the rise and their product, and their outputs; five states of the model; the mask.
+    assert scratch == 4 * 512 * (8 * (3 * 768 + 2048) + 5 * 2048) + 2 * 512 * 4096
 
 
 def test_compute_of_a_recurrent_model_is_what_llama_cpp_logs() -> None:
