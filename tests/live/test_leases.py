@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -215,3 +217,46 @@ def test_without_a_hub_the_error_says_what_to_do():
 
 def _models_bytes(hub: HubProcess) -> int:
     return sum(int(str(one["ledger_bytes"])) for one in hub.status()["residents"])
+
+
+def at_a_terminal(program: str, *arguments: str) -> tuple[int, str]:
+    """The status and the words of a Python program that leads a session with a terminal of its own, as a shell does."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-c", program, *arguments])
+    said = b""
+    with contextlib.suppress(OSError):  # its end
+        while read := os.read(terminal, 4096):
+            said += read
+            if b"press Ctrl-Z" in said:
+                os.write(terminal, b"\x1a")
+                said = said.replace(b"press Ctrl-Z", b"")
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+
+
+RUN = """
+import os, subprocess, sys
+command = [sys.executable, "-m", "partage", "run", "--url", sys.argv[1], "--memory", "50MiB", "--", *sys.argv[3:]]
+behind = sys.argv[2] == "behind"
+status = subprocess.run(command, process_group=0 if behind else None).returncode
+assert os.tcgetpgrp(0) == os.getpgrp(), "the terminal is somebody else's now"
+sys.exit(status)
+"""
+
+
+def test_a_command_that_ends_at_once_is_no_trouble_at_a_terminal(hub: HubProcess):
+    for _ in range(8):
+        assert at_a_terminal(RUN, hub.url, "before", "true")[0] == 0
+
+
+def test_a_run_in_the_background_leaves_the_terminal_to_whoever_has_it(hub: HubProcess):
+    assert at_a_terminal(RUN, hub.url, "behind", "sleep", "0.5")[0] == 0
+
+
+def test_ctrl_z_does_not_leave_a_holder_stopped_that_nobody_could_let_go(hub: HubProcess):
+    stops = "import time; time.sleep(1); print('press Ctrl-Z', flush=True); time.sleep(1); print('went on')"
+    status, said = at_a_terminal(RUN, hub.url, "before", sys.executable, "-c", stops)
+    assert status == 0
+    assert "went on" in said
+    assert "partage pause" in said

@@ -197,16 +197,22 @@ def _terminal_for(group: int) -> Any:  # noqa: ANN401
         yield
         return
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    ours = os.tcgetpgrp(terminal) == os.getpgrp()
     try:
-        if os.tcgetpgrp(terminal) == os.getpgrp():
-            os.tcsetpgrp(terminal, group)
+        if ours:
+            _give_terminal(terminal, group)
             _signal(group, signal.SIGCONT)  # it may have asked for input already
         yield
     finally:
-        with contextlib.suppress(OSError):
-            os.tcsetpgrp(terminal, os.getpgrp())
+        if ours:
+            _give_terminal(terminal, os.getpgrp())
         os.close(terminal)
         signal.signal(signal.SIGTTOU, before)
+
+
+def _give_terminal(terminal: int, group: int) -> None:
+    with contextlib.suppress(OSError):  # the group has ended already
+        os.tcsetpgrp(terminal, group)
 
 
 def _show_json(news: News) -> None:

@@ -57,10 +57,21 @@ def main(arguments: list[str]) -> int:
         end(signal.SIGTERM, None)
     os.write(int(fd), f"{child.pid}\n".encode())
     os.close(int(fd))
-    status = child.wait()
+    status = child.returncode = _wait(child.pid)
     end(signal.SIGTERM, None)  # what it left running would hold memory that is nobody's lease
     _end_all_below(us)
     return status if status >= 0 else 128 - status
+
+
+def _wait(pid: int) -> int:
+    """Its status, once it has ended. Ctrl-Z cannot hand it to the shell, which knows our caller only."""
+    while True:
+        _, status = os.waitpid(pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            return os.waitstatus_to_exitcode(status)
+        if os.WSTOPSIG(status) == signal.SIGTSTP:
+            sys.stderr.write("partage: it goes on, for nobody could let it; `partage pause` stops what holds a lease\n")
+            os.killpg(pid, signal.SIGCONT)
 
 
 def _end_all_below(us: int) -> None:
