@@ -281,8 +281,8 @@ def test_openai_understands_our_errors(server: Server, their_openai: openai.Open
     with pytest.raises(openai.NotFoundError, match="partage pull nope") as missing:
         their_openai.chat.completions.create(model="nope", messages=QUESTION)
     assert missing.value.code == "model_not_found"
-    with pytest.raises(openai.BadRequestError, match="n: only 1"):
-        their_openai.chat.completions.create(model="chatty", messages=QUESTION, n=2)
+    with pytest.raises(openai.BadRequestError, match="n: from 1 to 64"):
+        their_openai.chat.completions.create(model="chatty", messages=QUESTION, n=0)
     server.hub.serve = scripted(Delta(text="we"), EngineCrashed("it ended"))
     with pytest.raises(openai.APIError, match="it ended"):
         list(their_openai.chat.completions.create(model="chatty", messages=QUESTION, stream=True))

@@ -17,6 +17,7 @@ from partage.api.openai_wire import (
     ChatIn,
     CompletionIn,
     EmbeddingsIn,
+    bias_of,
     format_of,
     inputs_of,
     messages_of,
@@ -59,7 +60,7 @@ class OpenAIApi:
             OPENAI_DEFAULTS,
             fields=option_fields(asked, asked.max_completion_tokens or asked.max_tokens),
             logprobs=logprobs,
-            logit_bias=asked.logit_bias,
+            logit_bias=bias_of(asked.logit_bias, model),
         )
         work = ChatWork(
             messages=messages_of(asked.messages, model),
@@ -80,7 +81,7 @@ class OpenAIApi:
             OPENAI_DEFAULTS,
             fields=option_fields(asked, asked.max_tokens),
             logprobs=top_logprobs_of(wanted=asked.logprobs is not None, top=asked.logprobs, field="logprobs"),
-            logit_bias=asked.logit_bias,
+            logit_bias=bias_of(asked.logit_bias, model),
         )
         await self._generation(exchange, asked, model, _completions(asked, model, options.sampling), options, "text")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -235,6 +235,19 @@ def format_of(asked: ResponseFormat | None) -> OutputFormat:
         field = "response_format.json_schema.schema"
         raise InvalidRequest(f"{field} is required", field=field)
     return asked.json_schema.schema
+
+
+def bias_of(asked: Mapping[str, float] | None, model: Model) -> Mapping[str, float]:
+    """Raises InvalidRequest that names every key and value that is wrong."""
+    known = model.anatomy.vocab_tokens
+    bias = asked or {}
+    strangers = [key for key in bias if not key.isdecimal() or (known and int(key) >= known)]
+    if strangers:
+        named = ", ".join(f'"{key[:40]}"' for key in strangers[:8])
+        raise InvalidRequest(f"logit_bias: {named} is no token id of this model, which has {known}", field="logit_bias")
+    if any(not -100 <= value <= 100 for value in bias.values()):
+        raise InvalidRequest("logit_bias: a bias is from -100 to 100", field="logit_bias")
+    return bias
 
 
 def inputs_of(
