@@ -72,6 +72,8 @@ CERTAIN_IN_DOTENV = frozenset(
     }
 )  # fmt: skip
 """A .env file may be some other program's: only what people believe of Ollama is reported there."""
+OWN_NAMES = frozenset({"OLLAMA_MODEL", "OLLAMA_HOSTS", "OLLAMA_API_KEYS", "OLLAMA_REMOTE"})
+"""Names that scripts give to their own settings, and that only look like a server's."""
 SERVER_ONLY = frozenset(
     {
         "OLLAMA_FLASH_ATTENTION", "OLLAMA_GPU_OVERHEAD", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_MAX_QUEUE",

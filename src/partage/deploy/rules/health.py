@@ -13,6 +13,7 @@ from partage.deploy.source import Edit, Place
 from partage.deploy.yaml_tree import Mapping, Node, Scalar, Sequence, items_of, mapping_at, scalars_of
 
 _MISSING_TOOL = re.compile(r"(?:^|[\s;&|(\"'])(curl|wget)(?=[\s\"']|$)")
+_ASKS_NOBODY = re.compile(r"\bollama\s+(?:--version|-v)(?=\s|$)|\b(?:pidof|pgrep)\s")
 _STATIC_PAGE = re.compile(r"https?://[\w.$:{}-]+(?:/api/tags|/api/version|/)?(?=[\s\"'|;)\]]|$)")
 
 
@@ -167,7 +168,7 @@ def _has_no_check(service: Service) -> bool:
 def healthcheck_of_a_static_page(service: Service) -> Iterator[Flaw]:
     """The healthcheck of an Ollama on a GPU asks for `/`, `/api/version` or `/api/tags`.
 
-    Those pages stay green when the scheduler hangs (hours of outage in ollama#17408), and when the container has lost
+    Those pages, and even more `ollama --version` and `pidof ollama`, stay green when the scheduler hangs (hours of outage in ollama#17408), and when the container has lost
     its GPU and every model runs on the CPU. /api/ps tells how much of a loaded model is in GPU memory; a generation of
     one token tells whether it answers.
     """
@@ -175,8 +176,9 @@ def healthcheck_of_a_static_page(service: Service) -> Iterator[Flaw]:
     if test is None or not service.has_gpu or _missing_tool(service) or _uses_dev_tcp_under_sh(service):
         return
     for_ollama = service.server is OLLAMA or (service.server is None and ":11434" in test[1])
-    if for_ollama and _STATIC_PAGE.search(test[1]) and "/api/ps" not in test[1]:
-        yield Flaw(test[0].place, "this page stays green when no model can be loaded, and on the CPU")
+    asked = re.search(r"/api/ps|\bollama\s+(?:ps|ls|list|run|show)\b", test[1])
+    if for_ollama and not asked and (_STATIC_PAGE.search(test[1]) or _ASKS_NOBODY.search(test[1])):
+        yield Flaw(test[0].place, "this check stays green when no model can be loaded, and on the CPU")
 
 
 @rule(

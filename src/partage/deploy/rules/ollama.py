@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from partage.deploy.compose_file import Project, Service
 from partage.deploy.dockerfile import Dockerfile
 from partage.deploy.engines import OLLAMA
 from partage.deploy.findings import Flaw, rule
 from partage.deploy.library_names import what_is_wrong_with_tag
-from partage.deploy.ollama_variables import CERTAIN_IN_DOTENV, INSTEAD, SERVER_ONLY, what_there_is_instead
+from partage.deploy.ollama_variables import (
+    CERTAIN_IN_DOTENV,
+    INSTEAD,
+    OWN_NAMES,
+    READ,
+    SERVER_ONLY,
+    what_there_is_instead,
+)
 from partage.deploy.source import Place
 from partage.deploy.subjects import Environment
 from partage.deploy.variables import Variable
@@ -49,6 +57,35 @@ def _runs_ollama_inside(service: Service | None) -> bool:
     if service is None:
         return False
     return service.calls_itself_ollama or (service.has_gpu and not SERVER_ONLY.isdisjoint(service.variables))
+
+
+OF_NVIDIA = ("CUDA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_VISIBLE_DEVICES")
+
+
+@rule(
+    "PG027",
+    "misspelt-variable",
+    on=Environment,
+    cure="write it as the message does",
+    source="Ollama envconfig/config.go; NVIDIA Container Toolkit docs, Docker specialized configurations",
+)
+def misspelt_variable(environment: Environment) -> Iterator[Flaw]:
+    """A variable whose name differs in a letter or two from one that is read.
+
+    Nobody complains about a name that nobody knows: OLLAMA_KEEP_LIVE leaves models for the default 5 minutes,
+    NVIDIA_VISIBLE_DEVICE gives no GPU. Looked for in services and Dockerfiles; a `.env` file may name its own.
+    """
+    if environment.is_dotenv:
+        return
+    names = (*OF_NVIDIA, *READ) if environment.server is OLLAMA else OF_NVIDIA
+    used = environment.service.command_line if environment.service else ""
+    for variable in environment.variables:
+        name = variable.name
+        if not name.startswith(("OLLAMA_", "NVIDIA_", "CUDA_")) or name in names or name in used or name in OWN_NAMES:
+            continue
+        meant = get_close_matches(name, names, n=1, cutoff=0.93)
+        if meant and what_there_is_instead(name) is None:
+            yield Flaw(variable.place, f"nothing reads {name}; {meant[0]} is meant")
 
 
 _SOONER = re.compile(
@@ -216,6 +253,6 @@ def _checked(variable: Variable) -> Iterator[Flaw]:
 
 
 RULES = (
-    ollama_variable_nobody_reads, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, models_is_a_directory,
+    ollama_variable_nobody_reads, misspelt_variable, keep_alive_raised_to_unload_sooner, keep_alive_overruled_by_client, models_is_a_directory,
     model_tag_unknown, image_pulls_unknown_tag,
 )  # fmt: skip
