@@ -28,7 +28,9 @@ from partage.deploy.yaml_tree import Entry, Mapping, Node, Scalar, Sequence, at,
 
 _REPLACED = frozenset({"command", "entrypoint", "test"})
 _NAMED_LISTS = frozenset({"environment", "labels", "args", "sysctls", "annotations"})
-_PARALLEL_OTHERWISE = re.compile(r"(?:--(?:data|pipeline)[-_]parallel[-_]size|--?[dp]p(?:[-_]size)?)[ =]+(?!1\b)")
+_PARALLEL_OTHERWISE = re.compile(
+    r"(?:--(?:data|pipeline)[-_]parallel[-_]size|--?[dp]p(?:[-_]size)?)(?=[ =])(?![ =]+1\b)"
+)
 """Over several GPUs, and not by tensors."""
 
 

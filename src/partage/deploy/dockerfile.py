@@ -99,24 +99,22 @@ class Dockerfile:
             matches = [old_form] if old_form else list(_PAIR.finditer(argument))
             for match in matches:
                 value = match[2].strip().strip("\"'")
-                place = self._place(base + match.start(), base + match.end())
-                value_place = self._place(base + match.start(2), base + match.end(2))
+                place = self.source.place_at(base + match.start(), base + match.end())
+                value_place = self.source.place_at(base + match.start(2), base + match.end(2))
                 found.append(Variable(match[1], interpolate(value, self.arguments), place, value_place))
         return tuple(found)
 
     def find(self, pattern: re.Pattern[str], *names: str) -> list[tuple[Instruction, Place]]:
         """Where a pattern stands in instructions of these names."""
         return [
-            (instruction, self._place(instruction.place.start + match.start(), instruction.place.start + match.end()))
+            (
+                instruction,
+                self.source.place_at(instruction.place.start + match.start(), instruction.place.start + match.end()),
+            )
             for instruction in self.instructions
             if instruction.name in names
             for match in pattern.finditer(instruction.place.text)
         ]
-
-    def _place(self, start: int, end: int) -> Place:
-        text = self.source.text
-        line = text.count("\n", 0, start) + 1
-        return Place(self.source, line, start - (text.rfind("\n", 0, start) + 1) + 1, start, end)
 
 
 def _last_line(lines: list[str], number: int) -> int:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from partage.deploy.compose_file import project_of
@@ -160,13 +161,21 @@ def _finding(rule: Rule[object], flaw: Flaw) -> Finding:
 
 def _is_excused(source: Source, finding: Finding) -> bool:
     """By `# noqa` on its line or alone on the line above, or by `# partage: noqa` anywhere in the file."""
-    if "noqa" not in source.text.lower():
+    excuses = _excuses_for_all(source)
+    if excuses is None:
         return False
     above = source.line(finding.line - 1)
     lines = [source.line(finding.line), above if above.lstrip().startswith("#") else ""]
-    excuses = [match for line in lines if (match := _NOQA.search(line)) and not _NOQA_FILE.match(line)]
-    excuses += [match for line in source.lines if (match := _NOQA_FILE.match(line))]
-    return any(not match["codes"] or finding.code in match["codes"].upper() for match in excuses)
+    here = [match for line in lines if (match := _NOQA.search(line)) and not _NOQA_FILE.match(line)]
+    return any(not match["codes"] or finding.code in match["codes"].upper() for match in (*here, *excuses))
+
+
+@lru_cache(maxsize=4)
+def _excuses_for_all(source: Source) -> tuple[re.Match[str], ...] | None:
+    """Of its whole file; None where nothing is excused at all. Once per file: there may be thousands of findings."""
+    if "noqa" not in source.text.lower():
+        return None
+    return tuple(match for line in source.lines if (match := _NOQA_FILE.match(line)))
 
 
 def _mend(findings: Sequence[Finding], *, unsafe: bool) -> int:

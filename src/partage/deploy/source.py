@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,11 @@ class Source:
         """Line and column counted from 1."""
         start = self._starts[line - 1] + column - 1
         return Place(self, line, column, start, start + length)
+
+    def place_at(self, start: int, end: int) -> Place:
+        """Of a range of characters."""
+        line = bisect_right(self._starts, start)
+        return Place(self, line, start - self._starts[line - 1] + 1, start, end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,24 @@ HOSTILE = {
 }  # fmt: skip
 
 
+MANY = {
+    "findings.env": b"OLLAMA_NUM_GPU=1\n" * 15_000,
+    "excused.env": b"OLLAMA_NUM_GPU=1  # noqa: PG001\n" * 8_000,
+    "loops.yml": b'services: {x: {image: ollama/ollama, command: "' + b"until x " * 30_000 + b'"}}\n',
+    "parallel.yml": b'services: {x: {image: vllm/vllm-openai, gpus: all, command: "-dp' + b" " * 200_000 + b'1"}}\n',
+    "names.yml": b"services: {x: {image: ollama/ollama, environment: [OLLAMA_" + b"KEEP_ALIVE" * 20_000 + b"=1]}}\n",
+    "keys.Dockerfile": b"FROM nvidia/cuda:12.6.3-base-ubuntu22.04\nRUN " + b"apt-key adv " * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+@pytest.mark.timeout(20)
+def test_the_cost_grows_with_the_text_and_no_faster(tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.write_bytes(MANY[name])
+    assert "PG001" not in codes(file)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.timeout(20)
 def test_a_hostile_file_gets_an_answer_and_a_place(tmp_path: Path, name: str):

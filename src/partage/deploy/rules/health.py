@@ -35,8 +35,8 @@ def _missing_tool(service: Service) -> str:
     return found[1] if found else ""
 
 
-_WAITS_WITH_TOOL = re.compile(r"\b(?:until|while\s+!)\s[^;\n]*?(?<![\w/-])(curl|wget)\s")
-_WAITS_BY_DEV_TCP = re.compile(r"\b(?:until|while\s+!)\s[^;\n]*?(/dev/tcp/)")
+_WAITS_WITH_TOOL = re.compile(r"\b(?:until|while\s+!)\s[^;\n]{0,200}?(?<![\w/-])(curl|wget)\s")
+_WAITS_BY_DEV_TCP = re.compile(r"\b(?:until|while\s+!)\s[^;\n]{0,200}?(/dev/tcp/)")
 
 
 def _endless_loop(service: Service, waits: re.Pattern[str]) -> tuple[Place, str] | None:

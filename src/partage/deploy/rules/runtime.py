@@ -63,12 +63,13 @@ def _ends_with(place: Place, value: str) -> bool:
 def runtime_beside_device_request(service: Service) -> Iterator[Flaw]:
     """`runtime: nvidia` beside a device request: not needed, and fails where that runtime is not registered.
 
-    The request works with the NVIDIA Container Toolkit alone. `runtime: nvidia` needs the runtime in the daemon's
+    The request (`devices` or `gpus`) works with the NVIDIA Container Toolkit alone. `runtime: nvidia` needs the runtime in the daemon's
     configuration as well (`nvidia-ctk runtime configure`); without it: "unknown or invalid runtime name: nvidia".
     The fix is not a safe one: Jetson boards do need the runtime.
     """
     node = service.get("runtime")
-    if service.runtime != "nvidia" or node is None or not any(request.is_for_nvidia for request in service.requests):
+    requested = service.get("gpus") is not None or any(request.is_for_nvidia for request in service.requests)
+    if service.runtime != "nvidia" or node is None or not requested:
         return
     key = service.node.entries["runtime"].key.place
     lines = key.source.lines
