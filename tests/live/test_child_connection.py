@@ -107,6 +107,20 @@ async def test_stream_finds_the_socket_open_that_the_one_before_has_prepared(tmp
             assert server.connections == 4  # one more than the three that were used
 
 
+async def test_only_one_socket_is_prepared_however_many_streams_begin_at_once(tmp_path: Path):
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"a\n") + b"0\r\n\r\n")
+
+    async def stream(connection: ChildConnection) -> None:
+        assert [lines async for lines in connection.lines("/x", {})] == [[b"a"]]
+
+    async with serving(tmp_path, answer) as (connection, server):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(16):
+                group.create_task(stream(connection))
+        assert server.connections == 17
+
+
 async def test_who_leaves_a_stream_closes_its_socket_at_once(tmp_path: Path):
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED + chunk(b"a\n"))

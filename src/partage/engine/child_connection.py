@@ -38,6 +38,7 @@ class ChildConnection:
         self._sockets: set[_Socket] = set()
         self._idle: list[_Socket] = []
         """Those of them that may take another request."""
+        self._preparing = False
         self._paused = False
         self._closed = False
 
@@ -70,8 +71,7 @@ class ChildConnection:
         rest = b""
         one = await self._ask("POST", path, msgspec.json.encode(body))
         try:
-            if not self._idle:  # the next stream finds a socket open: while this one is computed there is time for it
-                self._leave(await self._connect())
+            await self._prepare()
             await one.wait_head()
             while data := await one.read():
                 *lines, rest = (rest + data).split(b"\n")
@@ -99,6 +99,15 @@ class ChildConnection:
         one = self._idle.pop() if self._idle else await self._connect()
         one.ask(f"{method} {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return one
+
+    async def _prepare(self) -> None:
+        """Open a socket for the next stream while there is time, for this one is computed. Only one: it takes a thread."""
+        if not self._idle and not self._preparing:
+            self._preparing = True
+            try:
+                self._leave(await self._connect())
+            finally:
+                self._preparing = False
 
     async def _connect(self) -> _Socket:
         one = _Socket(self._idle_timeout_s, self._gone, paused=self._paused)
