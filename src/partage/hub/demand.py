@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from partage.domain import Request
+from partage.domain import Model, Request
 from partage.policy.events import Demand
 from partage.work import ChatWork, CompletionWork, CountWork, EmbedWork, Work
 
@@ -16,20 +16,22 @@ TOKENS_PER_MESSAGE = 8
 DEFAULT_OUTPUT_TOKENS = 200
 
 
-def demand_of(request: Request, *, model: str, now_s: float, keep_alive_s: float | None) -> Demand:
+def demand_of(request: Request, *, model: Model, now_s: float, keep_alive_s: float | None) -> Demand:
+    """A longer context than the model was trained for is taken as that, as Ollama does."""
+    trained = model.anatomy.context_train_tokens or request.context_tokens or 0
     client = request.client
     timeout_s = request.deadline_s if request.deadline_s is not None else client.timeout_s
     prompt_tokens, output_tokens = sizes(request.work)
     return Demand(
         id=request.id,
-        model=model,
+        model=model.name,
         client=client.name,
         class_=client.class_,
         weight=client.weight,
         max_concurrent=client.max_concurrent,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
-        context_tokens=request.context_tokens or 0,
+        context_tokens=min(request.context_tokens or 0, trained),
         deadline_at_s=None if timeout_s is None else now_s + timeout_s,
         hard_deadline=client.hard_deadline,
         keep_alive_s=request.keep_alive_s if request.keep_alive_s is not None else keep_alive_s,

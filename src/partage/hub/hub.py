@@ -152,7 +152,7 @@ class Hub:
         model = self.library.get(request.model)
         must_be_able(model, request)
         demand = demand_of(
-            request, model=model.name, now_s=self.clock.now_s(), keep_alive_s=self.profiles.keep_alive_s(model.name)
+            request, model=model, now_s=self.clock.now_s(), keep_alive_s=self.profiles.keep_alive_s(model.name)
         )
         self.clients.admit(request.client, demand.prompt_tokens + demand.output_tokens)
         self.make_known(model, request.context_tokens)
