@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from ruamel.yaml import YAML, YAMLError
@@ -212,6 +213,10 @@ def _streams(text: str | None) -> int:
 def _with_url(name: str, entry: RemoteConfig) -> RemoteConfig:
     if not entry.url.startswith(("http://", "https://")):
         raise WrongSetting(("remotes", name, "url"), f"{entry.url!r} must begin with http:// or https://")
+    if "@" in urlsplit(entry.url).netloc:  # it is a model's digest and source, in logs and errors
+        raise WrongSetting(
+            ("remotes", name, "url"), "user and password do not belong here, every client sees it; set key"
+        )
     return entry
 
 

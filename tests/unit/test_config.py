@@ -84,6 +84,10 @@ def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, named: s
         ("clients: {a: {weight: 0}}", ":1: clients.a.weight: a number, more than 0, is needed, not 0"),
         ("remotes: {r: {kind: ollama}}", ":1: remotes.r: url is missing"),
         ("remotes: {r: {kind: ollama, url: nonsense}}", ":1: remotes.r.url: 'nonsense' must begin with http://"),
+        (
+            "remotes: {r: {kind: openai, url: 'https://me:s3cret@gpu.example.com'}}",
+            ":1: remotes.r.url: user and password do not",
+        ),
     ],
 )
 def test_an_error_says_the_line_and_what_would_be_right(tmp_path: Path, text: str, message: str):
