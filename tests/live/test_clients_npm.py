@@ -49,7 +49,7 @@ found.responded = (await openai.responses.create({ model, input: 'Say hello.', m
 const stream = openai.responses.stream({ model, input: 'Say hello.', max_output_tokens: 6 })
 found.events = 0
 for await (const event of stream) found.events += 1
-found.refused = await openai.chat.completions.create({ ...asked, n: 2 }).catch(error => error.status)
+found.refused = await openai.chat.completions.create({ ...asked, n: 0 }).catch(error => error.status)
 console.log(JSON.stringify(found))
 """
 
