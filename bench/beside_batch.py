@@ -2,8 +2,8 @@
 
 Four ways in turn, several times over, in one hub: the chat alone, the batch job alone, both with the hub's pausing, both
 without it (as two servers by hand). Targets, for p95 of the time to first token and of the time per token: at most 1.15 x
-of alone; for the job: 90 % of the time the chat leaves free, and its share of 10 % under a chat without a break; for
-pausing and going on: 5 ms; no pause longer than the bound.
+of alone; for the job: 90 % of the time the chat leaves free (beside a chat without a break: guaranteed_share.py); for pausing
+and going on: 5 ms; no pause longer than the bound.
 
 python -m bench beside_batch
 """
@@ -31,7 +31,7 @@ from partage.models.store import Store
 from partage.work import ChatWork, Message, Sampling
 
 JOB = "batch-copy"
-ROUNDS, ROUND_S, PERMANENT_S = 4, 8.0, 12.0
+ROUNDS, ROUND_S = 4, 8.0
 STREAMS = 4
 READS_S = 1.5
 """The job's prompts: in a tenth of the time they would be much of what is compared."""
@@ -72,7 +72,7 @@ def body(model: str, text: str, tokens: int) -> JsonObject:
     return {"model": model, "messages": [{"role": "user", "content": text}], "options": options}
 
 
-async def person(hub: LiveHub, until: float, chat: Chat, seed: int, *, thinks: bool) -> None:
+async def person(hub: LiveHub, until: float, chat: Chat, seed: int) -> None:
     chance = random.Random(seed)  # the same questions and pauses in every way
     while time.perf_counter() < until:
         began = last = time.perf_counter()
@@ -82,8 +82,7 @@ async def person(hub: LiveHub, until: float, chat: Chat, seed: int, *, thinks: b
                 (chat.gaps_s if last > began else chat.first_s).append(at - last)
                 last = at
         chat.busy_s += time.perf_counter() - began
-        if thinks:
-            await asyncio.sleep(chance.uniform(*THINK_S))
+        await asyncio.sleep(chance.uniform(*THINK_S))
 
 
 async def job(hub: LiveHub, until: float, made: list[float]) -> None:
@@ -95,9 +94,7 @@ async def job(hub: LiveHub, until: float, made: list[float]) -> None:
                 made.append(at)
 
 
-async def together(
-    hub: LiveHub, seconds: float, *, chats: bool, works: bool, thinks: bool = True, seed: int = 0
-) -> tuple[Chat, float]:
+async def together(hub: LiveHub, seconds: float, *, chats: bool, works: bool, seed: int = 0) -> tuple[Chat, float]:
     """What the person saw, and the job's tokens per second once it has read its prompts."""
     chat, made = Chat(), list[float]()
     began = time.perf_counter() + (READS_S if works else 0.0)
@@ -107,7 +104,7 @@ async def together(
             tasks.create_task(job(hub, until, made))
         await asyncio.sleep(began - time.perf_counter())
         if chats:
-            tasks.create_task(person(hub, until, chat, seed, thinks=thinks))
+            tasks.create_task(person(hub, until, chat, seed))
     return chat, sum(at > began for at in made) / seconds
 
 
@@ -172,7 +169,7 @@ async def _hub() -> AsyncGenerator[LiveHub]:
 async def measure() -> None:
     names = ("alone", "managed", "unmanaged")
     seen = {name: Chat() for name in names}
-    rates: dict[str, list[float]] = {name: [] for name in ("alone", "managed", "unmanaged", "permanent")}
+    rates: dict[str, list[float]] = {name: [] for name in names}
     async with _hub() as hub:
         await together(hub, 2.0, chats=True, works=False)
         for number in range(ROUNDS):
@@ -184,8 +181,6 @@ async def measure() -> None:
                 seen[name].add(chat)
                 rates[name].append(rate)
             await pauses(hub, "1")
-        for _ in range(2):
-            rates["permanent"].append((await together(hub, PERMANENT_S, chats=True, works=True, thinks=False))[1])
         paused = await pauses(hub)
     alone = seen["alone"]
     first_s, token_s = p95(alone.first_s), p95(alone.gaps_s)
@@ -201,10 +196,6 @@ async def measure() -> None:
         free = 1 - seen[name].busy_s / (ROUNDS * ROUND_S)
         part = statistics.mean(rates[name]) / job_alone
         print(f"job {name}: {part:.0%} of its rate alone in {free:.0%} free time = {part / free:.0%} (target 90)")
-    permanent = [rate / job_alone for rate in rates["permanent"]]
-    print(
-        f"job beside a chat without a break: {min(permanent):.0%} to {max(permanent):.0%} of its rate alone (target 10)"
-    )
     print(f"{paused['count']} pauses, longest {paused['longest_s']:.2f} s (bound {paused['bound_s']:.1f})")
     stopping, going = await latency()
     for what, values in (("to stand still", stopping), ("to go on", going)):
