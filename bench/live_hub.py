@@ -28,6 +28,7 @@ from partage.config import load_config
 from partage.engine.workers import Workers
 from partage.hub.desk import Desk
 from partage.hub.hub import Hub
+from partage.hub.journal import Journal
 from partage.hub.library import Library
 from partage.hub.watch import watch_devices
 from partage.json_value import JsonObject
@@ -87,7 +88,7 @@ async def live_hub(
     """A hub with both small models in the store, on a free port, in a home of its own.
 
     `in_order`: not with our policy, but first come, first served, with a swap at each alternation. `model_home`: where the
-    models are; they are fetched otherwise. `whole`: with all that runs beside it (the watch, weighing, a waiting worker).
+    models are; they are fetched otherwise. `whole`: with all that runs beside it (journal, watch, weighing, a waiting worker).
     """
     models = model_home or await bench_models()
     async with AsyncExitStack() as stack:
@@ -196,12 +197,14 @@ async def _serve() -> None:
     watch, workers, seen, pauses = Watch(config, SystemClock(), "bench"), Workers(), Seen(), Pauses()
     whole = "--whole" in sys.argv
     observers = [seen, pauses, *(watch.observers if whole else ())]
-    hub = build_hub(config, Library(workshop.shelves, {}), None, observers, workers=workers)
-    if "--in-order" in sys.argv:
-        hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
-    app = create_app(Desk(hub, workshop), api_settings(config), None, hub.leases)
-    app.router.routes += [_engines(hub), *routes(hub, seen), pauses.route(hub)]
     async with AsyncExitStack() as stack:
+        journal = Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes)
+        kept = stack.enter_context(journal) if whole else None
+        hub = build_hub(config, Library(workshop.shelves, {}), kept, observers, workers=workers)
+        if "--in-order" in sys.argv:
+            hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
+        app = create_app(Desk(hub, workshop), api_settings(config), None, hub.leases)
+        app.router.routes += [_engines(hub), *routes(hub, seen), pauses.route(hub)]
         await stack.enter_async_context(hub.running())
         if whole:
             await stack.enter_async_context(a_worker_waits(config, hub, workers))
