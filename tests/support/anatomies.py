@@ -12,7 +12,7 @@ def tensor(name: str, type_: str, *shape: int) -> TensorFacts:
     count = 1
     for side in shape:
         count *= side
-    size = {"F32": 4.0, "F16": 2.0, "Q8_0": 34 / 32, "Q4_0": 18 / 32}[type_]
+    size = {"F32": 4.0, "F16": 2.0, "Q8_0": 34 / 32, "Q4_0": 18 / 32, "MXFP4": 17 / 32}[type_]
     return TensorFacts(name=name, type=type_, shape=shape, size_bytes=int(count * size))
 
 

@@ -27,8 +27,10 @@ BYTES_PER_VALUE = {
     "f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32,
     "q4_0": 18 / 32, "iq4_nl": 18 / 32,
 }  # fmt: skip
-REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"})
-"""Weights that the CPU backend rearranges at load (AVX2; Q4_0 measured, the others as in ggml-cpu/repack.cpp)."""
+REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"})
+"""Weights that the CPU backend rearranges at load with AVX2, Q2_K with AVX-512 (ggml-cpu/repack.cpp; all but Q2_K measured)."""
+REPACKED_ROWS = 8
+"""At a time; a matrix that has not as many stays as it is."""
 
 HOST_OVERHEAD_BYTES = 100 * MIB
 """Child process: 25 MiB of interpreter, 11-44 MiB of tokenizer and threads, and what it grows by once it serves (measured:
@@ -125,7 +127,8 @@ def breakdown(anatomy: Anatomy, settings: LaunchSettings, projector: Anatomy | N
     input_bytes = head_bytes = head_repack = input_repack = 0
     tied = True
     for tensor in anatomy.tensors:
-        rearranged = tensor.size_bytes if tensor.type in REPACKED_TYPES and len(tensor.shape) >= 2 else 0
+        in_rows = len(tensor.shape) >= 2 and tensor.shape[1] % REPACKED_ROWS == 0
+        rearranged = tensor.size_bytes if tensor.type in REPACKED_TYPES and in_rows else 0
         layer = layer_of(tensor.name)
         if layer is not None and layer < anatomy.layers:
             weights[layer] += tensor.size_bytes

@@ -33,13 +33,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def compute_bytes(anatomy: Anatomy, settings: LaunchSettings) -> int:
-    batch = min(settings.batch_tokens, settings.micro_batch_tokens)
+    sizes = settings.batch_tokens, settings.micro_batch_tokens
+    batch = max(sizes) if settings.embedding else min(sizes)  # as engine/launch.py has it
     layers = _shapes_by_layer(anatomy)
     if not keeps_cache(anatomy):
         return _encoder(anatomy, settings, layers, batch)
     most = max(
         (_of_layer(anatomy, settings, layer, layers[layer], batch) for layer in range(anatomy.layers)), default=0
     )
+    if settings.embedding:  # every token is an output then, and a model that can chat also says what might follow each
+        most = max(most, 4 * batch * (anatomy.vocab_tokens + 5 * anatomy.embedding_length))
     return most + _masks(anatomy, settings, batch)
 
 

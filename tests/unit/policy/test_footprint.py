@@ -37,6 +37,19 @@ def test_repacked_weights_are_held_once_and_a_matrix_that_is_also_looked_up_in_t
     assert estimate(plain, SETTINGS, None, "cuda").repack_bytes == 0
 
 
+def test_experts_of_gpt_oss_are_repacked_and_held_once() -> None:
+    """With 4 bits and a shared exponent, as its files are."""
+    experts = llama(type_="MXFP4", tied=False)
+    on_host = estimate(experts, SETTINGS)
+    assert on_host.repack_bytes == sum(one.size_bytes for one in experts.tensors if one.type == "MXFP4")
+    assert on_host.weights_bytes + on_host.repack_bytes == experts.weights_bytes
+
+
+def test_a_matrix_that_does_not_come_in_eight_rows_is_not_repacked() -> None:
+    odd = replace(llama(), tensors=(tensor("blk.0.attn_q.weight", "Q4_0", 2048, 12),))
+    assert estimate(odd, SETTINGS).repack_bytes == 0
+
+
 @pytest.mark.parametrize("type_", ["Q8_0", "F16"])
 def test_other_weights_are_not_repacked(type_: str) -> None:
     assert estimate(llama(type_=type_), SETTINGS).repack_bytes == 0
@@ -103,3 +116,11 @@ def test_compute_of_a_recurrent_model_is_what_llama_cpp_logs() -> None:
     )
     settings = replace(SETTINGS, context_tokens=8192, slots=2, batch_tokens=256, micro_batch_tokens=256)
     assert abs(estimate(mamba, settings).compute_bytes / MIB - 15.30) < 0.05
+
+
+def test_a_chat_model_that_embeds_has_room_for_the_logits_of_every_token() -> None:
+    """Qwen 3 0.6B in shape: llama.cpp says 157.1 MiB, where 18 would do for a chat."""
+    qwen = llama(architecture="qwen3", width=1024, heads=16, heads_kv=8, head=128, feed_forward=3072, vocab=151669)
+    settings = LaunchSettings(context_tokens=8192, slots=2, threads=1, embedding=True)
+    assert abs(estimate(qwen, settings).compute_bytes / MIB - 157.1) < 0.1
+    assert estimate(qwen, replace(settings, embedding=False)).compute_bytes / MIB < 20
