@@ -55,6 +55,8 @@ class Lease:
         self._running.set()
         self._beat = beat
         self._to_tell = asyncio.Event()
+        self.orphaned = False
+        """The hub has gone. The next one may give the same id to another."""
 
     async def wait_resumed(self) -> None:
         await self._running.wait()
@@ -67,7 +69,8 @@ class Lease:
     async def beat(self) -> None:
         """Tell the hub that we live, and which processes use it; done every few seconds by itself."""
         self._to_tell.clear()
-        await self._beat(self.id, self.pids)
+        if not self.orphaned:
+            await self._beat(self.id, self.pids)
 
     async def wait_beat_due(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -81,6 +84,7 @@ class Lease:
                 self.paused.set()
                 self._running.clear()
             case "resumed" | "orphaned":
+                self.orphaned = news.state == "orphaned"
                 self.paused.clear()
                 self._running.set()
             case "ended":

@@ -97,6 +97,19 @@ async def test_when_the_hub_goes_the_body_goes_on_and_is_not_paused(end: Excepti
     assert hub.news == ["granted", "paused", "orphaned"]
 
 
+async def test_once_the_hub_has_gone_nobody_beats_for_a_lease_that_its_successor_may_have_given_to_another():
+    hub = Hub(GRANTED, None)
+    async with holding({}, hub.stream, hub.beat, hub.hear) as lease:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert hub.news[-1] == "orphaned"
+        hub.beats.clear()
+        lease.used_by(7)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert hub.beats == []
+
+
 async def test_a_refusal_comes_out_as_it_is():
     hub = Hub({"state": "waiting"}, QueueFull("it has waited 5 s"))
     with pytest.raises(QueueFull, match="waited"):
