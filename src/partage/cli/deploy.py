@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from partage.cli import lint
-from partage.cli.terminal import FAILED, Json, console, errors, print_json, with_scheme
+from partage.cli.terminal import FAILED, Json, console, errors, print_json, table_of, with_scheme
 from partage.errors import ConfigError, InvalidRequest
 from partage.quantities import format_bytes, parse_bytes
 
@@ -64,8 +64,6 @@ def plan_command(
 
 
 def _show_plan(made: Plan) -> None:
-    from rich.table import Table  # noqa: PLC0415
-
     from partage.deploy import plan as planning  # noqa: PLC0415
 
     names = {device.id: device.name for device in made.devices}
@@ -82,7 +80,7 @@ def _show_plan(made: Plan) -> None:
         "+ OTHER",
         "= TOTAL",
     )
-    table = Table(*columns, box=None, pad_edge=False)
+    table = table_of(*columns)
     for row in made.rows:
         parts, settings = planning.footprint_of(row), row.placement.settings
         on = " + ".join(names[device] for device, _ in row.placement.shares)

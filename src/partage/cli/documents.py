@@ -12,10 +12,9 @@ import msgspec
 import typer
 import uvloop
 from rich.markup import escape
-from rich.table import Table
 
 from partage.cli.files import OnStep, send_each
-from partage.cli.terminal import FAILED, Json, console, errors, print_json, with_scheme
+from partage.cli.terminal import FAILED, Json, console, errors, print_json, table_of, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.errors import EngineTimedOut, InvalidRequest, PartageError
@@ -111,7 +110,7 @@ def _show(outcome: Any) -> None:  # noqa: ANN401 - as the service sent it
         for page in pages:
             console().print(escape(page["text"]))
         return
-    table = Table("field", "value", "page", "confidence")
+    table = table_of("FIELD", "VALUE", "PAGE", "CONFIDENCE")
     for name, field in outcome["fields"].items():
         if field["value"] is None:
             table.add_row(name, f"[dim]{escape(field['reason'])}[/dim]", "", "")

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias, TypeVar, cast
 
 import typer
-from rich.table import Table
 
-from partage.cli.terminal import Json, Url, console, errors, print_json
+from partage.cli.terminal import Json, Url, console, errors, print_json, table_of
 from partage.client.hub_client import HubClient
 from partage.config import load_config
 from partage.json_value import JsonObject
@@ -38,9 +37,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
         return
     residents = cast("list[JsonObject]", status.get("residents", []))
     devices = cast("list[JsonObject]", status.get("devices", []))
-    table = Table(
-        "MODEL", "STATE", "ON", "LEDGER", "ESTIMATED", "MEASURED", "SERVING", "CONTEXT", box=None, pad_edge=False
-    )
+    table = table_of("MODEL", "STATE", "ON", "LEDGER", "ESTIMATED", "MEASURED", "SERVING", "CONTEXT")
     for one in residents:
         table.add_row(
             str(one["model"]) + (" (pinned)" if one["pinned"] else ""),

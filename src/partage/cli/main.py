@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,13 @@ def _print_version(value: bool) -> None:
 
 def run() -> None:
     """The console script."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while the command was still being imported; it catches its own
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run() -> None:
     if sys.argv[1:2] == ["lint"]:
         from partage.cli import lint  # noqa: PLC0415 without typer, which alone takes longer than linting
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.table import Table
 
-from partage.cli.terminal import Json, console, errors, print_json
+from partage.cli.terminal import Json, console, errors, print_json, table_of
 from partage.config import load_config
 from partage.device.page_cache import cached_share
 from partage.domain import Model
@@ -44,7 +43,7 @@ def list_command(home: Home = None, as_json: Json = False) -> None:
     if not models:
         print("no models yet; fetch one: partage pull smollm2:135m")
         return
-    table = Table("NAME", "SIZE", "TYPE", "PARAMETERS", "CAN", "MODIFIED", box=None, pad_edge=False)
+    table = table_of("NAME", "SIZE", "TYPE", "PARAMETERS", "CAN", "MODIFIED")
     for model in models:
         table.add_row(
             model.name,
@@ -74,7 +73,8 @@ def show_command(
         if as_json:
             print_json({**_details(model, manifest, verbose=verbose), **_load_details(model, load_times)})
             return
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = table_of("", "")
+    table.show_header = False
     for row in (*_rows(model, manifest), ("load", _load_summary(model, load_times))):
         table.add_row(*row)
     if verbose:

@@ -12,10 +12,9 @@ import msgspec
 import typer
 import uvloop
 from rich.markup import escape
-from rich.table import Table
 
 from partage.cli.files import OnStep, send_each
-from partage.cli.terminal import FAILED, Json, console, counted, errors, print_json, with_scheme
+from partage.cli.terminal import FAILED, Json, console, counted, errors, print_json, table_of, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
 from partage.errors import ServiceUnreachable
@@ -117,7 +116,7 @@ def _show(answer: JsonObject) -> None:
         console().print(
             f"\n(the chat model is away, these are the passages alone: {answer['why_degraded']})", markup=False
         )
-    table = Table("", "DOCUMENT", "PAGE", "SPAN", "TEXT", box=None, pad_edge=False)
+    table = table_of("", "DOCUMENT", "PAGE", "SPAN", "TEXT")
     citations: Any = answer["citations"]
     for citation in citations:
         start, end = citation["span"]

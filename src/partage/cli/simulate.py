@@ -6,12 +6,11 @@ import dataclasses
 import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from partage.cli.terminal import Json, console, errors, print_json
+from partage.cli.terminal import Json, console, errors, print_json, table_of
 from partage.config import load_config
 from partage.errors import InvalidRequest
 from partage.json_value import JsonObject
@@ -22,6 +21,9 @@ from partage.sim.compare import MakeWorkload, Summary
 from partage.sim.machine import Machine, gpus
 from partage.sim.replay import Replay, replay
 from partage.sim.workload import GB
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -126,9 +128,8 @@ def _to_json(summary: Summary) -> JsonObject:
 
 
 def _table(summaries: list[Summary]) -> Table:
-    table = Table(
+    table = table_of(
         "LOAD", "POLICY", "IN TIME", "+-", "TTFT P50", "P99", "BATCH", "WORST CLIENT", "SWAPS/H", "LOADING", "LONGEST",
-        box=None, pad_edge=False,
     )  # fmt: skip
     for one in summaries:
         table.add_row(

@@ -17,6 +17,7 @@ from partage.json_value import JsonValue
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -39,6 +40,16 @@ def console() -> Console:
     from rich.console import Console  # noqa: PLC0415 what prints no table need not wait for it
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def table_of(*headers: str) -> Table:
+    """One look for every command. What is too wide for the terminal is folded, never cut; the first column goes last."""
+    from rich.table import Table  # noqa: PLC0415 as in console
+
+    table = Table(box=None, pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, overflow="fold", no_wrap=number == 0)
+    return table
 
 
 def counted(count: int, what: str) -> str:

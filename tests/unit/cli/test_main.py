@@ -3,9 +3,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from rich.console import Console
 
 from partage.cli import main
-from partage.cli.terminal import counted, with_scheme
+from partage.cli.terminal import counted, table_of, with_scheme
 
 
 @pytest.mark.parametrize("called", ["serve", "list", "stop", "help", "version"])
@@ -27,3 +28,23 @@ def test_an_address_is_taken_as_ollama_host_takes_it():
 
 def test_one_is_not_many():
     assert (counted(1, "page"), counted(0, "page"), counted(2, "page")) == ("1 page", "0 pages", "2 pages")
+
+
+def test_what_is_too_wide_for_the_terminal_is_folded_and_never_cut(capsys: pytest.CaptureFixture[str]):
+    table = table_of("MODEL", "STATE", "WHAT")
+    table.add_row("smollm2:135m", "ready", "e.whitcombe@example.com")
+    Console(width=24).print(table)
+    told = capsys.readouterr().out
+    assert "smollm2:135m" in told
+    assert "\N{HORIZONTAL ELLIPSIS}" not in told
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch):
+    def interrupted(_called: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["partage", "ls"])
+    monkeypatch.setattr(main, "build", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main.run()
+    assert left.value.code == 130
