@@ -28,9 +28,9 @@ class PolicySettings:
     """Part of the time that may go into loading: under pressure, and when there is room. Sets the residency quantum."""
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
-    patience_s: tuple[float, float, float] = (120.0, 240.0, 240.0)
+    patience_s: tuple[float, float, float] = (300.0, 300.0, 300.0)
     """A late request that has waited this long goes before those that can still be in time; and however long a round is,
-    its model is next."""
+    its model is next. Half of the bound: where more is asked than can be done, sooner means that everybody is late."""
     swap_patience_s: tuple[float, float, float] = (20.0, 240.0, 240.0)
     """A model whose oldest request has waited this long, and for a round (patience.py), is loaded next, before every other."""
     reuse_horizon_s: float = 20.0

@@ -264,7 +264,7 @@ def test_late_requests_go_behind_those_that_can_be_in_time_until_patience_ends()
     town.ask("timely", "a", "y", class_=Class.INTERACTIVE)
     town.finish("running")
     assert town.served == ["timely"]
-    town.pass_time(110.0)
+    town.pass_time(290.0)
     town.ask("newer", "a", "x", class_=Class.INTERACTIVE)
     town.finish("timely")
     assert town.served == ["late"]
