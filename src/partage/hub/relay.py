@@ -106,6 +106,8 @@ async def _relay(ticket: Ticket, *, whole: bool) -> AsyncGenerator[Output, Any]:
                     yield output
                 return
         except EngineCrashed:
+            if ticket.usage is not None:
+                return  # it has its answer
             crashes += 1
             begun_crashes += begun
             told = begun and not whole

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from typing import NoReturn, Protocol
 
@@ -28,7 +28,7 @@ from partage.hub.clients import Clients, KnownClient
 from partage.hub.weighing import Weigher
 from partage.policy.events import UnloadAsked
 from partage.policy.settings import PolicySettings
-from partage.work import Delta, Done, Vectors
+from partage.work import Delta, Done, Output, Vectors, Work
 
 from .conftest import CHAT, EMBED, MIB, House, chat, text_of
 
@@ -182,6 +182,28 @@ async def test_a_whole_answer_that_kills_its_engine_twice_is_an_error_and_kills_
         assert isinstance(await answer, EngineCrashed)
         assert house.started() == [CHAT, CHAT]
         assert house.held() == (0, 0)
+
+
+@pytest.mark.parametrize(("model", "whole"), [(CHAT, True), (CHAT, False), (EMBED, True)])
+async def test_an_engine_that_dies_after_the_last_piece_concerns_nobody_who_has_it(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch, model: str, whole: bool
+):
+    stream = FakeEngine.stream
+
+    async def and_dies(engine: FakeEngine, work: Work) -> AsyncGenerator[Output]:
+        async with aclosing(stream(engine, work)) as outputs:
+            async for output in outputs:
+                yield output
+        engine.crash()
+        raise EngineCrashed
+
+    monkeypatch.setattr(FakeEngine, "stream", and_dies)
+    async with open_house() as house, asyncio.TaskGroup() as tasks:
+        answer = tasks.create_task(text_of(house.admit(model), whole=whole))
+        await house.pass_time(20)
+        assert answer.done(), "it waits for a turn that it has had"
+        await answer
+        assert house.hub.stats.clients["someone"].done == 1
 
 
 async def test_nothing_of_a_whole_answer_is_given_out_before_its_end(open_house: OpenHouse):
