@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from partage.errors import ConfigError
+from partage.serve.http_protocol import BoundedHttp
 
 GRACE_S = 3
 """Answers that are under way at the end may take so long."""
@@ -99,7 +100,7 @@ async def serve(
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=BoundedHttp,
             ws="websockets-sansio" if websockets else "none",
             lifespan="auto",
             access_log=False,
