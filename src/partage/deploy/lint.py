@@ -25,7 +25,10 @@ from partage.errors import InvalidRequest, UnreadableFile
 MAX_PASSES = 4
 """Of --fix: one cure may uncover the next."""
 _COMPOSE = re.compile(r"(?:.*[.-])?compose(?:[.-].*)?\.ya?ml", re.IGNORECASE)
-_DOCKERFILE = re.compile(r"(?:Dockerfile|Containerfile)(?:[.-].+)?|.+[.-](?:Dockerfile|Containerfile)", re.IGNORECASE)
+_DOCKERFILE = re.compile(
+    r"(?:Dockerfile|Containerfile)(?:[.-](?!(?:py|md|go|js|ts|rs)$).+)?|.+[.-](?:Dockerfile|Containerfile)",
+    re.IGNORECASE,
+)
 _DOTENV = re.compile(r"\.env(?:[.-].+)?|.+\.env(?:\.example|\.sample)?", re.IGNORECASE)
 _SKIPPED = frozenset({".git", ".venv", "venv", "node_modules", "__pycache__", ".tox", "site-packages"})
 _NOQA = re.compile(r"#\s*noqa\b(?P<codes>\s*:\s*[A-Z]+\d+(?:[,\s]+[A-Z]+\d+)*)?", re.IGNORECASE)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,23 @@ def test_a_directory_is_searched_by_file_names(tmp_path: Path):
     write(tmp_path / "node_modules", "", "compose.yml")
     found = {path.name for path in files_below([tmp_path])}
     assert found == {"docker-compose.prod.yml", "compose.yaml", "Dockerfile", "app.Dockerfile", ".env", "prod.env"}
+
+
+NAMES = (
+    "compose.yaml", "docker-compose.gpu.yml", "my-compose.yml", "Dockerfile", "Dockerfile.gpu", "web.Dockerfile", "Containerfile",
+    ".env", ".env.example", "ollama.env", "prod.env.sample", "decompose.yml", "stack.yml", "README.md", "dockerfile.py", "environment",
+)  # fmt: skip
+
+
+def test_the_hooks_name_the_files_that_a_directory_is_searched_for(tmp_path: Path):
+    for name in NAMES:
+        write(tmp_path, "", name)
+    found = {path.name for path in files_below([tmp_path])}
+    hooks = (Path(__file__).parents[3] / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    patterns = re.findall(r"^  files: (.+)$", hooks, re.MULTILINE)
+    assert len(patterns) == 2
+    for pattern in patterns:
+        assert {name for name in NAMES if re.search(pattern, f"stacks/{name}")} == found
 
 
 def test_override_files_are_merged_as_compose_does(tmp_path: Path):

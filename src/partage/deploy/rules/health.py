@@ -106,6 +106,26 @@ def image_healthcheck_without_curl(dockerfile: Dockerfile) -> Iterator[Flaw]:
 
 
 @rule(
+    "PG056",
+    "shell-after-ollamas-entrypoint",
+    on=Service,
+    cure='set the entrypoint, too: entrypoint: ["/bin/sh", "-c"]; for the server alone, `command: serve` or none',
+    source="Ollama Dockerfile (ENTRYPOINT /bin/ollama); Docker docs, Compose services: command, entrypoint",
+)
+def shell_after_ollamas_entrypoint(service: Service) -> Iterator[Flaw]:
+    """A command of ollama/ollama that begins with a shell or with `ollama`: the container stops with "unknown command".
+
+    A command is appended to the image's entrypoint, which is `ollama`: `command: sh -c ...` runs `ollama sh -c ...`.
+    """
+    command = scalars_of(service.get("command"))
+    if service.server is not OLLAMA or not service.complete or service.get("entrypoint") is not None or not command:
+        return
+    first = service.text(command[0]).split(maxsplit=1)[:1]
+    if service.get("build") is None and first and first[0].rpartition("/")[2] in ("sh", "bash", "ollama"):
+        yield Flaw(command[0].place, f"the image's entrypoint is `ollama`: this runs `ollama {first[0]} ...`")
+
+
+@rule(
     "PG051",
     "dev-tcp-needs-bash",
     on=Service,
@@ -234,6 +254,6 @@ def gpu_vanishes_on_daemon_reload(service: Service) -> Iterator[Flaw]:
 
 
 RULES = (
-    healthcheck_without_curl, image_healthcheck_without_curl, dev_tcp_needs_bash, waits_for_a_broken_healthcheck,
+    healthcheck_without_curl, image_healthcheck_without_curl, shell_after_ollamas_entrypoint, dev_tcp_needs_bash, waits_for_a_broken_healthcheck,
     healthcheck_of_a_static_page, shared_memory_too_small, gpu_vanishes_on_daemon_reload,
 )  # fmt: skip
