@@ -70,13 +70,13 @@ def options_of(
     `fields` are options that have a field of their own in the request's body (OpenAI's dialect), under Ollama's names. What
     is out of range there is refused, as OpenAI does; in `options` it is taken for the end of the range, as in Ollama.
     """
-    merged: dict[str, Any] = {**defaults, **model.parameters, **_given(asked), **_given(fields)}
-    for name in _given(asked).keys() - SAMPLING.keys() - {"num_ctx", "stop"}:
+    options, named = _given(asked), _given(fields)
+    merged: dict[str, Any] = {**defaults, **model.parameters, **options, **named}
+    for name in options.keys() - SAMPLING.keys() - {"num_ctx", "stop"}:
         _log_ignored(name[:60], hub_decides=name in DECIDED_BY_THE_HUB)
-    places = {name: "max_tokens" if name == "num_predict" else name for name in _given(fields)}
     drawn: dict[str, Any] = {
-        name: _in_range(places[name], merged[name], *SAMPLING[name])
-        if name in places
+        name: _in_range("max_tokens" if name == "num_predict" else name, merged[name], *SAMPLING[name])
+        if name in named
         else _clamped(f"options.{name}", merged[name], *SAMPLING[name])
         for name in SAMPLING.keys() & merged.keys()
     }
