@@ -99,6 +99,12 @@ class GgufDirectory:
 
     def _model(self, found: _Found) -> Model:
         """Raises ModelFileError."""
+        try:
+            return self._read(found)
+        except OSError as error:  # removed, or its disk gone, while it is looked at
+            raise ModelFileError(f"{found.shards[0]}: {error.strerror}") from error
+
+    def _read(self, found: _Found) -> Model:
         path = found.shards[0]
         facts = self._facts.read(path)
         if len(found.shards) > 1:

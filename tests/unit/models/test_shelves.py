@@ -9,7 +9,9 @@ import pytest
 from gguf_files import TINY, gguf_bytes
 
 from partage.errors import Forbidden, ModelFileError, ModelNotFound
+from partage.models.facts import FactsCache, FileFacts
 from partage.models.gguf_dir import GgufDirectory
+from partage.models.names import Name
 from partage.models.ollama_dir import OllamaDirectory
 from partage.models.shelves import Shelves
 from partage.models.store import Store
@@ -189,3 +191,18 @@ def test_a_projector_goes_with_the_model_of_its_name_or_with_the_only_one(shelve
         path.write_bytes(gguf_bytes(CLIP))
     seeing = {model.name for model in shelves.list() if model.projector_path}
     assert seeing == {"seer:q4_0", "pixtral:q4_0"}
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def read_and_lose(cache: FactsCache, path: Path) -> FileFacts:
+        facts = read(cache, path)
+        path.unlink()
+        return facts
+
+    read = FactsCache.read
+    monkeypatch.setattr(FactsCache, "read", read_and_lose)
+    (tmp_path / "a.gguf").write_bytes(gguf_bytes(TINY))
+    with pytest.raises(ModelFileError, match="No such file"):
+        GgufDirectory(tmp_path).find(Name("a"))
+    (tmp_path / "a.gguf").write_bytes(gguf_bytes(TINY))
+    assert GgufDirectory(tmp_path).list() == []
