@@ -38,7 +38,7 @@ async def test_files_are_taken_in_and_questions_answered_with_exit_codes_that_me
         url = rag.url
         code, out, err = await partage(tmp_path, "ingest", policy, odd, "--url", url)
         assert (code, err) == (1, "")
-        assert "policy [1].md: 1 pages, 1 chunks" in out
+        assert "policy [1].md: 1 page, 1 chunk" in out
         assert "not what its name says" in out
         code, out, _ = await partage(tmp_path, "ingest", policy, "--url", url, "--json")
         assert (code, json.loads(out)[0]["created"]) == (0, False)
