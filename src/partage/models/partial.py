@@ -30,10 +30,17 @@ def sweep(partial: Path) -> None:
     """Drop what was left over by pulls that nobody took up again."""
     now_s = datetime.now(UTC).timestamp()
     for folder in partial.iterdir():
-        if folder.is_dir() and now_s - folder.stat().st_mtime > _STALE_S:
+        if folder.is_dir() and now_s - _changed_s(folder, now_s) > _STALE_S:
             with (partial / f"{folder.name}.lock").open("ab") as lock:
                 if try_lock(lock):
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _changed_s(folder: Path, now_s: float) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # the pull it belongs to has just ended
+        return now_s
 
 
 def try_lock(lock: BinaryIO) -> bool:
