@@ -23,29 +23,32 @@ def opened_by(model: Model, messages: tuple[Message, ...]) -> tuple[Message, ...
 
 def _in_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """One message per turn, as Ollama does: many templates refuse two in a row from one side, or a second system prompt."""
-    turns: list[Message] = []
+    turns: list[list[Message]] = []
+    called = False
     for message in messages:
-        if turns and _continues(turns[-1], message):
-            turns[-1] = _joined(turns[-1], message)
-        else:
-            turns.append(message)
-    return tuple(turns)
+        if not turns or not _continues(turns[-1][-1], message, called=called):
+            turns.append([])
+            called = False
+        turns[-1].append(message)
+        called = called or bool(message.tool_calls)
+    return tuple(turn[0] if len(turn) == 1 else _joined(turn) for turn in turns)
 
 
-def _continues(last: Message, message: Message) -> bool:
+def _continues(last: Message, message: Message, *, called: bool) -> bool:
     """Results of tools stay apart, and so does what is said after a call."""
     if last.role != message.role or message.role == "tool":
         return False
-    return not (last.tool_calls and (message.thinking or message.content))
+    return not (called and (message.thinking or message.content))
 
 
-def _joined(last: Message, message: Message) -> Message:
+def _joined(turn: list[Message]) -> Message:
+    """Joined once, however many they are: a client can send a hundred thousand."""
     return replace(
-        message,
-        content="\n\n".join(filter(None, (last.content, message.content))),
-        images=last.images + message.images,
-        thinking=last.thinking + message.thinking,
-        tool_calls=last.tool_calls + message.tool_calls,
+        turn[-1],
+        content="\n\n".join(message.content for message in turn if message.content),
+        images=tuple(image for message in turn for image in message.images),
+        thinking="".join(message.thinking for message in turn),
+        tool_calls=tuple(call for message in turn for call in message.tool_calls),
     )
 
 

@@ -161,7 +161,7 @@ def _generate_work(asked: GenerateIn, model: Model, sampling: Sampling) -> Work 
 
 def _filled(template: str, messages: Iterable[Message]) -> str:
     """An engine lays prompts out by the one template it was started with; another one is filled in here."""
-    prompt = laid_out(template, ((message.role, message.content) for message in messages))
+    prompt = laid_out(template, [(message.role, message.content) for message in messages])
     if prompt is None:
         raise Unsupported(
             "template: only .System, .Prompt, .Response, if and else are filled in per request; make a model of "

@@ -53,11 +53,11 @@ def _shorter(work: Asked, error: ContextTooLong) -> Asked | None:
 def without_oldest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """System messages and the last one stay, and so does no tool's answer whose question went."""
     old = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]
-    gone = old[: -(-len(old) // SHARE)]
+    gone = set(old[: -(-len(old) // SHARE)])
     for at in old[len(gone) :]:
         if messages[at].role != "tool":
             break
-        gone.append(at)
+        gone.add(at)
     return tuple(message for at, message in enumerate(messages) if at not in gone)
 
 

@@ -6,14 +6,19 @@ Ollama runs such a template once per turn with .System, .Prompt and .Response, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-_ACTION = re.compile(r"\{\{(?P<left>- )?\s*(?P<words>.*?)\s*(?P<right> -)?\}\}", re.DOTALL)
+from partage.errors import InvalidRequest
+
 _FIELDS = {"System": "turn.system", "Prompt": "turn.prompt", "Response": "turn.response", "First": "turn.first"}
 _RESPONSE = "Response"
 _LONGEST = 64 << 10
+_DEEPEST = 100
+"""Conditions in one another."""
+_MOST_PIECES, _MOST_CHARACTERS = 1 << 20, 16 << 20
+"""Of all turns, when a prompt is laid out here: the hub answers nobody meanwhile."""
 
 
 class _Untranslatable(Exception):
@@ -24,6 +29,17 @@ class _Untranslatable(Exception):
 class _Condition:
     operator: Literal["", "and", "or", "not"]
     fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    """What stands between two braces and two braces."""
+
+    start: int
+    end: int
+    words: str
+    trims_left: bool
+    trims_right: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +70,37 @@ def jinja_of(template: str) -> str | None:
         return None
 
 
-def laid_out(template: str, messages: Iterable[tuple[str, str]]) -> str | None:
-    """Roles and contents as a prompt, up to where the answer begins; None where the template does more than is known here."""
+def laid_out(template: str, messages: Sequence[tuple[str, str]]) -> str | None:
+    """Roles and contents as a prompt, up to where the answer begins; None where the template does more than is known here.
+
+    Raises InvalidRequest where that would be a prompt beyond any context.
+    """
     try:
         whole = _pieces(template)
     except _Untranslatable:
         return None
-    turn = {"System": "", "Prompt": "", "Response": "", "First": "yes"}
+    if len(whole) * (len(messages) + 1) > _MOST_PIECES:
+        raise InvalidRequest("template: too long for so many messages")
+    turn = {"System": "", "Response": "", "First": "yes"}
+    prompts: list[str] = []
     parts: list[str] = []
     for role, content in messages:
         match role:
             case "system":
                 turn["System"] = content
             case "assistant":
-                parts += _filled(whole, {**turn, _RESPONSE: content})
+                parts += _filled(whole, {**turn, "Prompt": "\n\n".join(prompts), _RESPONSE: content})
                 turn = dict.fromkeys(turn, "")
+                prompts = []
+            case _ if prompts or content:
+                prompts.append(content)
             case _:
-                turn["Prompt"] = f"{turn['Prompt']}\n\n{content}" if turn["Prompt"] else content
-    parts += _filled(_up_to_answer(whole), turn)
+                pass
+    parts += _filled(_up_to_answer(whole), {**turn, "Prompt": "\n\n".join(prompts)})
+    if sum(map(len, parts)) > _MOST_CHARACTERS:
+        raise InvalidRequest(
+            f"template: the prompt is longer than {_MOST_CHARACTERS >> 20} Mi characters when it is filled in"
+        )
     return "".join(parts)
 
 
@@ -159,23 +188,41 @@ def _pieces(template: str) -> list[_Piece]:
         raise _Untranslatable
     pieces: list[_Piece] = []
     depth, position, trims = 0, 0, False
-    for action in [*_ACTION.finditer(template), None]:
-        text = template[position : action.start() if action else len(template)]
+    for action in [*_actions(template), None]:
+        text = template[position : action.start if action else len(template)]
         text = text.lstrip() if trims else text
-        text = text.rstrip() if action and action["left"] else text
+        text = text.rstrip() if action and action.trims_left else text
         if text:
             pieces.append(_Piece("text", text))
         if action is None:
             break
-        position, trims = action.end(), bool(action["right"])
-        if action["words"].startswith("/*"):
+        position, trims = action.end, action.trims_right
+        if action.words.startswith("/*"):
             continue
-        piece = _piece(action["words"])
+        piece = _piece(action.words)
         pieces.append(piece)
         depth += {"if": 1, "end": -1}.get(piece.kind, 0)
+        branches = piece.kind in {"else", "else if"}
+        if not branches <= depth <= _DEEPEST:
+            raise _Untranslatable
     if depth != 0:
         raise _Untranslatable
     return pieces if _ANSWER in pieces else [*pieces, _ANSWER]
+
+
+def _actions(template: str) -> Iterator[_Action]:
+    """Found from left to right, each character looked at once: the template is a client's. Raises _Untranslatable."""
+    end = 0
+    while (start := template.find("{{", end)) >= 0:
+        close = template.find("}}", start + 2)
+        if close < 0:
+            raise _Untranslatable
+        end = close + 2
+        words = template[start + 2 : close]
+        left = words[:1] == "-" and words[1:2].isspace()
+        right = words[-1:] == "-" and words[-2:-1].isspace()
+        words = words[1:] if left else words
+        yield _Action(start, end, (words[:-1] if right else words).strip(), left, right)
 
 
 def _piece(words: str) -> _Piece:

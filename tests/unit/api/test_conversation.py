@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from partage.api.conversation import conversation
@@ -33,8 +34,15 @@ def test_thoughts_words_and_calls_of_one_turn_are_one_message():
     assert conversation(CHATTY, turn) == (assistant("let me see", "hm", (CALL, OTHER)),)
 
 
+def test_a_hundred_thousand_messages_are_one_at_once():
+    began = time.monotonic()
+    (one,) = conversation(CHATTY, (user("x" * 100),) * 100_000)
+    assert (len(one.content), time.monotonic() - began < 2.0) == (100_000 * 102 - 2, True)
+
+
 def test_what_is_said_after_a_call_is_another_turn():
     messages = (assistant(calls=(CALL,)), assistant("it did not answer"))
+    assert conversation(CHATTY, (messages[0], assistant(), messages[1])) == messages
     assert conversation(CHATTY, messages) == messages
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -62,6 +63,12 @@ def test_a_tools_answer_goes_with_its_question():
     call = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),))
     result, last = Message(role="tool", content="5"), Message(role="user", content="and now?")
     assert without_oldest((call, result, result, last)) == (last,)
+
+
+def test_a_hundred_thousand_messages_lose_their_eighth_at_once():
+    began = time.monotonic()
+    left = without_oldest(tuple(Message(role="user", content="x") for _ in range(100_001)))
+    assert (len(left), time.monotonic() - began < 2.0) == (87_501, True)
 
 
 class Tokens:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
+
 import jinja2
 import pytest
 
+from partage.errors import InvalidRequest
 from partage.models.templates import engine_template, jinja_of, laid_out
 
 CHATML = (
@@ -101,7 +104,50 @@ def test_what_is_laid_out_here_is_what_the_translation_would_lay_out(template: s
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ range .Messages }}{{ .Content }}{{ end }}", "{{ if .System }}{{ .Prompt }}", "{{ }}"]
+    "template",
+    [
+        "{{ range .Messages }}{{ .Content }}{{ end }}",
+        "{{ if .System }}{{ .Prompt }}",
+        "{{ }}",
+        "{{ .Prompt }}{{ end }}",
+        "{{ end }}{{ if .System }}",
+        "{{ else }}{{ .Prompt }}",
+        "{{ else if .System }}{{ .Prompt }}",
+        "{{ .Prompt }} and {{",
+        "{{ if .System }}" * 101 + "{{ .Prompt }}" + "{{ end }}" * 101,
+    ],
 )
 def test_what_is_not_known_is_not_laid_out(template: str):
     assert laid_out(template, TALK) is None
+
+
+@pytest.mark.parametrize("template", ["{{- " * 16_000, "{{" + " " * 60_000, "{{ }" * 16_000, "x" * 70_000])
+def test_a_hostile_template_is_found_out_at_once(template: str):
+    began = time.monotonic()
+    assert laid_out(template, TALK) is None
+    assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("template", "talk", "reason"),
+    [
+        ("{{ .Prompt }}" * 4000, [("user", "word" * 2000)], "longer than 16 Mi characters"),
+        ("{{ .Prompt }}" * 4000, [("user", "a"), ("assistant", "b")] * 200, "too long for so many messages"),
+    ],
+)
+def test_a_template_does_not_swell_a_prompt_beyond_any_context(template: str, talk: list[tuple[str, str]], reason: str):
+    with pytest.raises(InvalidRequest, match=reason):
+        laid_out(template, talk)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("a {{- .Prompt -}} b", "axb"),
+        ("a {{-\n.Prompt\t-}} b", "axb"),
+        ("a {{ .Prompt }} b", "a x b"),
+        ("}} {{.Prompt}}", "}} x"),
+    ],
+)
+def test_white_space_goes_where_a_dash_says_so(template: str, prompt: str):
+    assert laid_out(template, [("user", "x")]) == prompt
