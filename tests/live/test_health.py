@@ -52,4 +52,4 @@ def test_the_command_fails_where_nothing_answers():
     command = [sys.executable, "-m", "partage", "health", "hub", "--url", "http://127.0.0.1:9", "--timeout", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "127.0.0.1:9/healthz" in done.stderr
+    assert "nothing answers at http://127.0.0.1:9" in done.stderr
