@@ -44,21 +44,30 @@ def _shorter(work: Asked, error: ContextTooLong) -> Asked | None:
     if isinstance(work, CompletionWork):
         prompt = without_beginning(work.prompt, error)
         return None if prompt is None else replace(work, prompt=prompt)
-    messages = without_oldest(work.messages)
+    messages = without_oldest(work.messages, error)
     if messages == work.messages:
         messages = without_beginning_of_longest(messages, error)
     return None if messages is None else replace(work, messages=messages)
 
 
-def without_oldest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def without_oldest(messages: tuple[Message, ...], error: ContextTooLong) -> tuple[Message, ...]:
     """System messages and the last one stay, and so does no tool's answer whose question went."""
     old = [at for at, message in enumerate(messages[:-1]) if message.role != "system"]
-    gone = set(old[: -(-len(old) // SHARE)])
-    for at in old[len(gone) :]:
-        if messages[at].role != "tool":
+    share, surplus, gone = -(-len(old) // SHARE), _surplus(messages, error), set[int]()
+    for at in old:
+        surplus -= len(messages[at].content)
+        if len(gone) >= share and surplus < 0 and messages[at].role != "tool":
             break
         gone.add(at)
     return tuple(message for at, message in enumerate(messages) if at not in gone)
+
+
+def _surplus(messages: tuple[Message, ...], error: ContextTooLong) -> int:
+    """The characters that are too many even for a context of a quarter more: a long conversation is asked a few times, not 30."""
+    if not (error.prompt_tokens and error.context_tokens):
+        return 0
+    fits = min(1.0, error.context_tokens * (1 + 1 / ROOM) / error.prompt_tokens)
+    return int(sum(len(message.content) for message in messages) * (1 - fits))
 
 
 def without_beginning_of_longest(messages: tuple[Message, ...], error: ContextTooLong) -> tuple[Message, ...] | None:

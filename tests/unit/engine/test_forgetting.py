@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
@@ -62,12 +63,12 @@ async def test_an_answer_that_has_begun_is_never_asked_again():
 def test_a_tools_answer_goes_with_its_question():
     call = Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),))
     result, last = Message(role="tool", content="5"), Message(role="user", content="and now?")
-    assert without_oldest((call, result, result, last)) == (last,)
+    assert without_oldest((call, result, result, last), ContextTooLong()) == (last,)
 
 
 def test_a_hundred_thousand_messages_lose_their_eighth_at_once():
     began = time.monotonic()
-    left = without_oldest(tuple(Message(role="user", content="x") for _ in range(100_001)))
+    left = without_oldest(tuple(Message(role="user", content="x") for _ in range(100_001)), ContextTooLong())
     assert (len(left), time.monotonic() - began < 2.0) == (87_501, True)
 
 
@@ -122,3 +123,20 @@ async def test_it_ends_where_there_is_nothing_to_cut():
                 ChatWork(messages=(Message(role="user", content="x" * SHORTEST),)), engine.answer
             )
         ]
+
+
+async def test_a_conversation_far_too_long_is_asked_a_few_times_and_keeps_most_of_what_fits():
+    engine = Tokens(context=1000)
+    messages = (SYSTEM, *(Message(role="user", content=f"{number:020}") for number in range(5000)))
+    asked: list[int] = []
+
+    async def answer(work: ChatWork | CompletionWork) -> AsyncGenerator[Output, None]:
+        assert isinstance(work, ChatWork)
+        asked.append(len(work.messages))
+        async with aclosing(engine.answer(work)) as outputs:
+            async for output in outputs:
+                yield output
+
+    _ = [one async for one in forgetting(ChatWork(messages=messages), answer)]
+    assert len(asked) <= 5
+    assert 80 <= asked[-1] <= 100
