@@ -1,31 +1,43 @@
 """How long those who wait for memory are patient: after that they are next, before every other (checks 2 and 3).
 
 First come, first served has the shortest longest wait: about a round, in which each model that waits has its turn. To be
-impatient sooner than that gains nobody a shorter wait, and forces exchanges that cost others their time.
+impatient sooner than that gains nobody a shorter wait, and forces exchanges that cost others their time. Where more is
+asked than can be done, all wait longer than a round; then only who is singled out among them has a reason to be impatient.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import islice
 
+from partage.domain import Class
 from partage.policy import parking
 from partage.policy.state import ModelState, State
 
 _TURN = 1.5  # times its load: a model that is loaded serves for half as long at least
+_SINGLED_OUT = 2.0  # times as long as the others
 
 
 def reckon(state: State) -> None:
-    """A round of those that are compared with each other, within the bounds of the settings; devices load side by side."""
+    """Of those that are compared with each other, within the bounds of the settings; devices load side by side."""
     settings = state.settings
-    loads_s = sum([parking.load_s(state, model) for model in islice(state.unplaced.values(), settings.candidates)])
-    round_s = _TURN * loads_s / max(1, len(state.ledger.devices))
+    models = list(islice(state.unplaced.values(), settings.candidates))
+    round_s = _TURN * sum([parking.load_s(state, model) for model in models]) / max(1, len(state.ledger.devices))
+    fair_s = max(round_s, _SINGLED_OUT * _usual_wait_s(state, models))
     people, normal, batch = settings.swap_patience_s
     state.pressure.patience_s = (
-        min(max(round_s, people), settings.patience_s[0]),
-        min(max(round_s, normal), settings.patience_s[1]),
-        min(max(round_s, batch), settings.patience_s[2]),
+        min(max(fair_s, people), settings.patience_s[0]),
+        min(max(fair_s, normal), settings.patience_s[1]),
+        min(max(fair_s, batch), settings.patience_s[2]),
     )
+
+
+def _usual_wait_s(state: State, models: Sequence[ModelState]) -> float:
+    """How long the first in line of the middle model has waited, batch work apart; of two, the one who came later."""
+    since = [group.oldest_s() for model in models for group in model.queue.groups[: Class.BATCH]]
+    waits_s = sorted(state.now_s - since_s for since_s in since if since_s is not None)
+    return waits_s[(len(waits_s) - 1) // 2] if len(waits_s) > 1 else 0.0
 
 
 def ends_at_s(state: State, model: ModelState) -> float:

@@ -38,6 +38,18 @@ def test_devices_that_load_side_by_side_make_the_round_shorter():
     assert patience_s(waited_for(models=6, load_s=10.0, gpus=2)) == 45.0
 
 
+def test_where_all_wait_long_nobody_is_singled_out_and_who_is_loses_patience():
+    town = waited_for(models=3, load_s=1.0)
+    town.pass_time(40.0)
+    town.ask("another", "m0", class_=Class.INTERACTIVE)
+    assert patience_s(town) == 80.0, "twice what the middle one has waited"
+    alone = waited_for(models=1, load_s=1.0)
+    alone.pass_time(40.0)
+    alone.learn("m1", placement(("gpu0", 5)), load_s=1.0)
+    alone.ask("newcomer", "m1", class_=Class.INTERACTIVE)
+    assert patience_s(alone) == LEAST_S, "who has just come has not waited"
+
+
 def test_slow_loads_make_nobody_wait_longer_than_late_requests_do():
     assert patience_s(waited_for(models=8, load_s=60.0)) == MOST_S
 
