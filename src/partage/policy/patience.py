@@ -2,7 +2,7 @@
 
 First come, first served has the shortest longest wait: about a round, in which each model that waits has its turn. To be
 impatient sooner than that gains nobody a shorter wait, and forces exchanges that cost others their time. Where more is
-asked than can be done, all wait longer than a round; then only who is singled out among them has a reason to be impatient.
+asked than can be done, even the middle one waits longer; then only who is singled out has a reason to be impatient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def reckon(state: State) -> None:
     settings = state.settings
     models = list(islice(state.unplaced.values(), settings.candidates))
     round_s = _TURN * sum([parking.load_s(state, model) for model in models]) / max(1, len(state.ledger.devices))
-    fair_s = max(round_s, _SINGLED_OUT * _usual_wait_s(state, models))
+    usual_s = _usual_wait_s(state, models)
+    fair_s = _SINGLED_OUT * usual_s if usual_s > max(round_s, settings.swap_patience_s[0]) else round_s
     people, normal, batch = settings.swap_patience_s
     state.pressure.patience_s = (
         min(max(fair_s, people), settings.patience_s[0]),

@@ -18,7 +18,7 @@ clients:
   chat: {key: planted-chat-key-1}
   documents: {class: batch, key: "planted docs key 2"}
 remotes:
-  vllm: {kind: openai, url: "http://user:planted-remote-3@10.0.0.5:8000", models: [m], key: planted-remote-key-4}
+  vllm: {kind: openai, url: "http://10.0.0.5:8000", models: [m], key: planted-remote-key-4}
 alerts:
   notify: ["slack://planted-slack-5/x/y", "mailtos://me:planted-mail-6@example.com"]
   webhook: https://example.com/hook?token=planted-hook-7
