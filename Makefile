@@ -36,7 +36,7 @@ check: $(VENV)/dev.stamp  ## lint, format, types, import contracts
 	$(BIN)/basedpyright
 
 test: check  ## check, then every test that can run here
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff check --fix . || true

@@ -65,6 +65,18 @@ async def serving(
         listener.close()
 
 
+async def test_a_kept_socket_that_is_closed_this_moment_takes_no_request(tmp_path: Path):
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(b"1"))
+
+    async with serving(tmp_path, answer) as (connection, server):
+        assert await connection.get("/x") == b"1"
+        for kept in connection._idle:
+            kept.close()  # as its timer does, in the same round of the loop as the next request
+        assert await connection.get("/x") == b"1"
+    assert server.connections == 2
+
+
 async def test_lines_come_whole_however_they_were_cut(tmp_path: Path):
     async def answer(writer: asyncio.StreamWriter) -> None:
         for piece in (CHUNKED[:20], CHUNKED[20:], chunk(b"a\nb"), chunk(b"c\n") + chunk(b"d"), b"0\r\n", b"\r\n"):

@@ -96,9 +96,17 @@ class ChildConnection:
     async def _ask(self, method: str, path: str, body: bytes) -> _Socket:
         if self._closed:  # it ended between the decision to serve here and now
             raise EngineCrashed("the model server has ended")
-        one = self._idle.pop() if self._idle else await self._connect()
+        one = self._kept() or await self._connect()
         one.ask(f"{method} {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return one
+
+    def _kept(self) -> _Socket | None:
+        """One that waits and is not just being closed, by its timer or by the server: it is told of that a moment later."""
+        while self._idle:
+            one = self._idle.pop()
+            if not one.closing:
+                return one
+        return None
 
     async def _prepare(self) -> None:
         """Open a socket for the next stream while there is time, for this one is computed. Only one: it takes a thread."""
@@ -151,6 +159,10 @@ class _Socket(asyncio.Protocol):
         self._news: asyncio.Future[None] | None = None
         """Somebody waits for it."""
         self._end_of_idling: asyncio.TimerHandle | None = None
+
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
 
     def ask(self, request: bytes) -> None:
         if self._end_of_idling is not None:
