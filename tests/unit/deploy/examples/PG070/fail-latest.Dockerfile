@@ -1,2 +1,2 @@
 # below
-FROM docker.io/nvidia/cuda:latest
+FROM registry.example.com/nvidia/cuda:latest
