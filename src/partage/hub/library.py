@@ -7,7 +7,7 @@ from typing import Protocol
 
 from partage.domain import Anatomy, Capability, Model, Remote
 from partage.errors import InvalidRequest, ModelNotFound
-from partage.models.names import canonical
+from partage.models.names import canonical, near
 
 CONTEXT_UNKNOWN_TOKENS = 131072
 """An adopted server decides for itself; this only has to be large enough to stop nothing."""
@@ -18,7 +18,7 @@ MODIFIED_UNKNOWN = "1970-01-01T00:00:00Z"
 class Store(Protocol):
     def list(self) -> list[Model]: ...
 
-    def get(self, name: str) -> Model: ...
+    def find(self, name: str) -> Model | None: ...
 
     def remove(self, name: str) -> None: ...
 
@@ -44,17 +44,17 @@ class Library:
 
         Raises InvalidRequest, ModelNotFound.
         """
-        try:
-            return self._store.get(name)
-        except ModelNotFound as error:
-            wanted = canonical(name)
-            found = self._remote.get(wanted) or self._in_other_letters(wanted)
-            if found is None:
-                raise ModelNotFound(name, near=error.near) from None  # by the name it was asked for
-            return found
+        wanted = canonical(name)
+        found = self._store.find(name) or self._remote.get(wanted)
+        return self._in_other_letters(name, wanted.lower()) if found is None else found
 
-    def _in_other_letters(self, name: str) -> Model | None:
-        return next((model for model in self.list() if model.name.lower() == name.lower()), None)
+    def _in_other_letters(self, name: str, wanted: str) -> Model:
+        models = self.list()
+        for model in models:
+            if model.name.lower() == wanted:
+                return model
+        here = [model.name for model in models if model.remote is None]
+        raise ModelNotFound(name, near=near(name, here))  # by the name it was asked for
 
     def remove(self, name: str) -> None:
         """Raises ModelNotFound; InvalidRequest for a model that is an adopted server's."""

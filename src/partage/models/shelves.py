@@ -41,36 +41,43 @@ class Shelves:
                 found.setdefault(model.name, model)
         return sorted(found.values(), key=lambda model: model.name)
 
-    def get(self, name: str) -> Model:
-        """Raises InvalidRequest, ModelNotFound, ModelFileError."""
+    def find(self, name: str) -> Model | None:
+        """None where nobody here has it. Raises InvalidRequest, ModelFileError."""
         try:
             return self.store.get(name)
-        except ModelNotFound as error:
-            found = self._find(name)
-            if found is None:
-                raise ModelNotFound(error.model, near=self._near(name)) from None
-            return found[1]
+        except ModelNotFound:
+            found = self._on_shelf(name)
+            return None if found is None else found[1]
+
+    def get(self, name: str) -> Model:
+        """Raises InvalidRequest, ModelNotFound, ModelFileError."""
+        model = self.find(name)
+        if model is None:
+            raise self._not_found(name)
+        return model
 
     def remove(self, name: str) -> None:
         """Raises InvalidRequest, ModelNotFound, StoreError; Forbidden for what lies in somebody else's directory."""
         try:
             self.store.remove(name)
-        except ModelNotFound as error:
-            found = self._find(name)
+        except ModelNotFound:
+            found = self._on_shelf(name)
             if found is None:
-                raise ModelNotFound(error.model, near=self._near(name)) from None
+                raise self._not_found(name) from None
             shelf, model = found
             raise Forbidden(
                 f"{model.name} lies in {shelf}, which is only read here: remove it there, or take the directory out of "
                 "the configuration"
             ) from None
 
-    def _near(self, name: str) -> list[str]:
+    def _not_found(self, name: str) -> ModelNotFound:
+        """Reads every model there is, for the names that may have been meant."""
         try:
-            return names.near(name, [model.name for model in self.list()])
+            near = names.near(name, [model.name for model in self.list()])
         except StoreError:
-            return []
+            near = []
+        return ModelNotFound(names.canonical(name), near=near)
 
-    def _find(self, name: str) -> tuple[Shelf, Model] | None:
+    def _on_shelf(self, name: str) -> tuple[Shelf, Model] | None:
         parsed = names.parse(name)
         return next(((shelf, model) for shelf in self._shelves if (model := shelf.find(parsed)) is not None), None)

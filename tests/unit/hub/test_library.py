@@ -20,14 +20,11 @@ class Two:
     def list(self) -> list[Model]:
         return list(self.models.values())
 
-    def get(self, name: str) -> Model:
-        try:
-            return self.models[canonical(name)]
-        except KeyError:
-            raise ModelNotFound(name) from None
+    def find(self, name: str) -> Model | None:
+        return self.models.get(canonical(name))
 
     def remove(self, name: str) -> None:
-        del self.models[self.get(name).name]
+        del self.models[canonical(name)]
 
 
 @pytest.fixture
@@ -46,6 +43,14 @@ def test_a_model_is_found_however_its_letters_are_written(library: Library, writ
 def test_a_model_that_is_not_there_is_named_as_it_was_asked_for(library: Library):
     with pytest.raises(ModelNotFound, match="'Chatty' not found"):
         library.get("Chatty")
+
+
+def test_an_adopted_model_is_found_without_reading_every_other(library: Library, monkeypatch: pytest.MonkeyPatch):
+    def unread(_: Two) -> list[Model]:
+        raise AssertionError
+
+    monkeypatch.setattr(Two, "list", unread)
+    assert library.get("Far/Model").name == "Far/Model:latest"
 
 
 def test_what_is_removed_is_what_was_found(library: Library):

@@ -9,6 +9,7 @@ import pytest
 from partage.config import Config
 from partage.config_sections import RemoteConfig
 from partage.hub.library import Library
+from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.serve.adoption import adopting
 
@@ -30,7 +31,7 @@ async def test_a_model_that_has_no_possible_name_is_left_out_and_named_once(
 
     monkeypatch.setattr("partage.serve.adoption.offered_by", offered_by)
     monkeypatch.setattr("partage.serve.adoption.EVERY_S", 0.0)
-    library = Library(Store(tmp_path), {})
+    library = Library(Shelves(Store(tmp_path)), {})
     async with asyncio.timeout(10), adopting(CONFIG, library):
         for _ in range(3):
             await asked.acquire()
@@ -53,7 +54,7 @@ async def test_a_server_that_answers_rubbish_keeps_its_models_and_ends_nothing(
 
     monkeypatch.setattr("partage.serve.adoption.offered_by", offered_by)
     monkeypatch.setattr("partage.serve.adoption.EVERY_S", 0.0)
-    library = Library(Store(tmp_path), {})
+    library = Library(Shelves(Store(tmp_path)), {})
     async with asyncio.timeout(10), adopting(CONFIG, library):
         await done.wait()
         assert names(library) == ["far:latest"]
