@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ from partage.sim import compare, picture, synthetic, trace
 from partage.sim.compare import MakeWorkload, Summary
 from partage.sim.machine import Machine, gpus
 from partage.sim.replay import Replay, replay
-from partage.sim.workload import GB
+from partage.sim.workload import GB, Workload
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +67,7 @@ def simulate_command(
         unknown = [one for one in chosen if one not in compare.POLICIES]
         if unknown:
             raise InvalidRequest(f"no such policy: {', '.join(unknown)}; known: {', '.join(compare.POLICIES)}")
-        machine = gpus(*(size for size in _sizes_bytes(memory)), load_bytes_per_s=load_speed * GB)
+        machine = gpus(*_sizes_bytes(memory), load_bytes_per_s=load_speed * GB)
         make, one_seed = _maker(workload, minutes, sizes)
         tried = _numbers(loads)
         rows = list(compare.rows(chosen, make, machine, tried, range(1 if one_seed else seeds)))
@@ -98,15 +98,23 @@ def _maker(name: str, minutes: float, sizes: str) -> tuple[MakeWorkload, bool]:
                 read = trace.read_journal
             else:
                 read = partial(trace.read_trace, sizes_bytes=_sizes_bytes(sizes) if sizes else ())
-            return lambda seed, load: trace.resampled(read(path, stretch=1.0 / load), seed), False
+
+            @cache
+            def at_load(load: float) -> Workload:
+                return read(path, stretch=1.0 / load)
+
+            return lambda seed, load: trace.resampled(at_load(load), seed), False
 
 
 def _sizes_bytes(text: str) -> list[float]:
     """Bytes of "24GiB" or, without a unit, of so many GB."""
-    return [
+    sizes = [
         float(part) * GB if part.strip().replace(".", "", 1).isdecimal() else parse_bytes(part)
         for part in text.split(",")
     ]
+    if min(sizes) <= 0:
+        raise InvalidRequest(f"'{text}' is not a list of sizes greater than nothing, as in 24GiB,16")
+    return sizes
 
 
 def _numbers(text: str) -> list[float]:

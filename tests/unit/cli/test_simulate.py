@@ -32,3 +32,12 @@ def test_a_file_that_is_no_trace_and_no_journal_is_said_in_one_line(tmp_path: Pa
     said = CliRunner().invoke(build("simulate"), ["simulate", str(path)])
     assert said.exit_code == 1
     assert "notes.txt: the header ['time flies'] is of no known trace" in " ".join(said.stderr.split())
+
+
+def test_sizes_of_nothing_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(TRACE)
+    for words in (["--memory", "0"], ["--sizes", "6,0"]):
+        said = CliRunner().invoke(build("simulate"), ["simulate", str(path), *words])
+        assert said.exit_code == 1
+        assert "greater than nothing" in " ".join(said.stderr.split())
