@@ -76,11 +76,8 @@ class _Adoption:
         """A server that does not answer keeps what it offered before: it may only be slow."""
         try:
             offered = await offered_by(self._entries[name])
-        except (
-            OSError,
-            aiohttp.ClientError,
-            ValueError,
-        ) as error:  # TimeoutError is an OSError, MsgspecError a ValueError
+        # TimeoutError is an OSError, MsgspecError a ValueError.
+        except (OSError, aiohttp.ClientError, ValueError) as error:
             if name not in self._silent:
                 log.warning("remotes.%s does not say what models it has: %s", name, error or type(error).__name__)
             self._silent.add(name)

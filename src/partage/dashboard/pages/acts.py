@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from nicegui import ui
@@ -43,26 +44,17 @@ class Acts:
     async def _unload(self, event: GenericEventArguments) -> None:
         model = str(event.args)
         consequence = "It leaves as soon as nobody is being served by it; the next request loads it again."
-        if not await confirmed(f"Unload {model}?", consequence, "Unload"):
-            return
-        with told():
-            await self._parts.hub.unload(model)
-            ui.notify(f"{model} leaves the memory")
-        self._parts.poller.hurry()
+        await self._act("Unload", model, consequence, partial(self._parts.hub.unload, model), "leaves the memory")
 
     async def _pin(self, event: GenericEventArguments) -> None:
         model, pinned = str(event.args[0]), bool(event.args[1])
-        question = f"{'Pin' if pinned else 'Unpin'} {model}?"
         if pinned:
             consequence = "It stays in memory whatever else is wanted; other models have to do with the rest."
         else:
             consequence = "Other models may take its memory again."
-        if not await confirmed(question, consequence, "Pin" if pinned else "Unpin"):
-            return
-        with told():
-            await self._parts.hub.pin(model, pinned=pinned)
-            ui.notify(f"{model} is {'pinned' if pinned else 'no longer pinned'}")
-        self._parts.poller.hurry()
+        order = partial(self._parts.hub.pin, model, pinned=pinned)
+        done = "is pinned" if pinned else "is no longer pinned"
+        await self._act("Pin" if pinned else "Unpin", model, consequence, order, done)
 
     async def _pause(self, event: GenericEventArguments) -> None:
         name, paused = str(event.args[0]), bool(event.args[1])
@@ -73,14 +65,20 @@ class Acts:
         await self._halt(lease, self._parts.hub.pause_lease, paused=paused)
 
     async def _halt(self, name: str, order: Halt, *, paused: bool) -> None:
-        question = f"{'Pause' if paused else 'Resume'} {name}?"
         if paused:
             consequence = "It computes nothing until somebody resumes it; whoever waits for it goes on waiting."
         else:
             consequence = "It takes its turn again."
-        if not await confirmed(question, consequence, "Pause" if paused else "Resume"):
+        done = "is paused" if paused else "goes on"
+        await self._act("Pause" if paused else "Resume", name, consequence, partial(order, name, paused=paused), done)
+
+    async def _act(
+        self, what: str, name: str, consequence: str, order: Callable[[], Awaitable[object]], done: str
+    ) -> None:
+        """Asked first, then ordered, told, and shown."""
+        if not await confirmed(f"{what} {name}?", consequence, what):
             return
         with told():
-            await order(name, paused=paused)
-            ui.notify(f"{name} {'is paused' if paused else 'goes on'}")
+            await order()
+            ui.notify(f"{name} {done}")
         self._parts.poller.hurry()
