@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hub_process import running_hub
+from hub_process import client_of_small_hub
 
 from partage.json_value import JsonObject, JsonValue
 
@@ -20,11 +20,7 @@ COUNT: list[JsonValue] = [{"role": "user", "content": "Count: 1, 2, 3, 4, 5, 6, 
 
 @pytest.fixture(scope="module")
 def http(model_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx.Client]:
-    config = f"models: {{'{CHAT}': {{context: 512, slots: 1}}}}"
-    with (
-        running_hub(tmp_path_factory.mktemp("hub"), model_home, config=config) as hub,
-        httpx.Client(base_url=hub.url, timeout=120) as client,
-    ):
+    with client_of_small_hub(tmp_path_factory.mktemp("hub"), model_home, CHAT) as client:
         yield client
 
 

@@ -65,3 +65,14 @@ def running_hub(home: Path, model_home: Path, *, config: str = "") -> Generator[
                 process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@contextmanager
+def client_of_small_hub(home: Path, model_home: Path, model: str) -> Generator[httpx.Client]:
+    """Of a hub on which the model has one slot of 512 tokens: what is too long is soon so."""
+    config = f"models: {{'{model}': {{context: 512, slots: 1}}}}"
+    with (
+        running_hub(home, model_home, config=config) as hub,
+        httpx.Client(base_url=hub.url, timeout=120) as client,
+    ):
+        yield client
