@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from partage.errors import ConfigError
-from partage.serve.http_protocol import BoundedHttp
+from partage.serve.http_protocol import IDLE_S, BoundedHttp
 
 GRACE_S = 3
 """Answers that are under way at the end may take so long."""
@@ -107,7 +107,7 @@ async def serve(
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=75,
+            timeout_keep_alive=IDLE_S,
         )
     )
 
