@@ -90,31 +90,36 @@ def replaced(state: State, resident: Resident) -> Victim:
 
 
 def _weighed(state: State, resident: Resident) -> Victim:
-    model, settings = resident.model, state.settings
-    again = model.reuse.probability(state.now_s, settings.reuse_horizon_s) * model.reuse.value
-    if not resident.serving and not model.queue.ready_count:
+    model, settings, serving, now_s = resident.model, state.settings, resident.serving, state.now_s
+    again = model.reuse.probability(now_s, settings.reuse_horizon_s) * model.reuse.value
+    if not serving and not model.queue.ready_count:
         lost_s = _lost_s(state, resident, again)
         return Victim(resident, lost_s, lost_s, 0.0, 0.0, busy=False, class_=Class.BATCH, claim=0.0)
-    served = sum(state.accounts.entitlement(waiting.account, state.now_s) for waiting in resident.serving.values())
-    backlog, claims, count = 0.0, served, len(resident.serving)
-    for value, group in zip(settings.class_values, model.queue.groups, strict=True):
+    entitlement = state.accounts.entitlement
+    served = sum([entitlement(waiting.account, now_s) for waiting in serving.values()])
+    backlog, claims, count, highest = 0.0, served, len(serving), Class.BATCH
+    for group in reversed(model.queue.groups):
+        class_ = group.class_
         if group.count:
             entitled = group_entitlement(state, group)[0] * group.count
-            backlog += value * entitled
+            backlog += settings.class_values[class_] * entitled
             claims += entitled
             count += group.count
+            highest = class_
+        elif resident.by_class[class_]:
+            highest = class_
     lost_s = _lost_s(state, resident, again + backlog)
-    served_part = served / max(1, len(resident.serving))
-    drain_s = remaining_s(state, resident, goes_on=0.0)
-    remains_s = drain_s or remaining_s(state, resident)
+    served_part = served / max(1, len(serving))
+    drain_s, over_s = _drain_s(state, resident)
+    remains_s = drain_s or _GOES_ON * over_s
     return Victim(
-        resident=resident,
+        resident,
         cost_s=lost_s + remains_s * served_part,
         price_s=lost_s + drain_s * served_part,
         drain_s=drain_s,
         remains_s=remains_s,
-        busy=resident.busy or bool(backlog),
-        class_=_highest_class(resident),
+        busy=bool(serving) or bool(backlog),
+        class_=highest,
         claim=claims / max(1, count),
     )
 
@@ -127,34 +132,40 @@ def _lost_s(state: State, resident: Resident, missed: float) -> float:
 
 def group_entitlement(state: State, group: Group) -> tuple[float, float]:
     """Mean over its requests, and the most of a client; of a sample where there are many clients."""
+    now_s, entitlement = state.now_s, state.accounts.entitlement
     count, entitled, most = 0, 0.0, 0.0
     for line in islice(group.lines.values(), _SAMPLED):
         waiting = line.timely_count + line.late_count
-        one = state.accounts.entitlement(line.account, state.now_s)
+        one = entitlement(line.account, now_s)
         count += waiting
         entitled += waiting * one
         most = max(most, one)
     return entitled / count, most
 
 
-def _highest_class(resident: Resident) -> Class:
-    groups = resident.model.queue.groups
-    return next((group.class_ for group in groups if group.count or resident.by_class[group.class_]), Class.BATCH)
-
-
-def remaining_s(state: State, resident: Resident, since_s: float = math.inf, goes_on: float = _GOES_ON) -> float:
+def remaining_s(state: State, resident: Resident, since_s: float = math.inf) -> float:
     """Until what is being served should be done; `since_s`: of what was served before that.
 
     Lengths of answers are heavy-tailed: one that is longer than expected goes on for about half as long again.
     """
+    drain_s, over_s = _drain_s(state, resident, since_s)
+    return max(drain_s, _GOES_ON * over_s)
+
+
+def _drain_s(state: State, resident: Resident, since_s: float = math.inf) -> tuple[float, float]:
+    """Until all is done that should take longer than it did; and how long the longest has taken of what should be done."""
     slowdown = 1 + state.settings.batch_slowdown * (len(resident.serving) - 1)
-    longest_s, paused_s = 0.0, turns.paused_s(state, resident)
+    now_s, paused_s = state.now_s, turns.paused_s(state, resident)
+    drain_s = over_s = 0.0
     for one in resident.serving.values():
         if one.served_at_s <= since_s:
-            so_far_s = state.now_s - one.served_at_s - (paused_s - one.paused_before_s)
+            so_far_s = now_s - one.served_at_s - (paused_s - one.paused_before_s)
             left_s = one.work_s * slowdown - so_far_s
-            longest_s = max(longest_s, left_s if left_s > 0 else goes_on * so_far_s)
-    return longest_s
+            if left_s > 0:
+                drain_s = max(drain_s, left_s)
+            else:
+                over_s = max(over_s, so_far_s)
+    return drain_s, over_s
 
 
 def cheapest_set(short: dict[DeviceId, int], among: Sequence[Victim]) -> list[Victim] | None:

@@ -23,7 +23,8 @@ class Reuse:
     last_s: float | None = None
     gap_s: float | None = None
     """Smoothed."""
-    counts: list[float] = field(default_factory=lambda: [0.0] * BINS)
+    at_least: list[float] = field(default_factory=lambda: [0.0] * (BINS + 1))
+    """Gaps in each bin and in all longer ones, so that how many are in a range is a difference; the last is 0."""
     samples: float = 0.0
     value: float = 0.0
     """Smoothed class value of those who ask."""
@@ -35,10 +36,11 @@ class Reuse:
             gap_s = now_s - self.last_s
             self.gap_s = gap_s if self.gap_s is None else self.gap_s + _RATE_MEMORY * (gap_s - self.gap_s)
             self.value += _RATE_MEMORY * (value - self.value)
-            self.counts[_bin(gap_s)] += 1.0
+            for bin_ in range(_bin(gap_s) + 1):
+                self.at_least[bin_] += 1.0
             self.samples += 1.0
             if self.samples >= _AGE_AT:
-                self.counts = [count / 2 for count in self.counts]
+                self.at_least = [count / 2 for count in self.at_least]
                 self.samples /= 2
         self.last_s = now_s
 
@@ -48,10 +50,9 @@ class Reuse:
             return 0.0
         idle_s = now_s - self.last_s
         if self.samples >= _ENOUGH_SAMPLES:
-            low, high = _bin(idle_s), _bin(idle_s + horizon_s)
-            beyond = sum(self.counts[low:])
-            if beyond >= 1.0:
-                return sum(self.counts[low : high + 1]) / beyond
+            longer = self.at_least[_bin(idle_s)]
+            if longer >= 1.0:
+                return (longer - self.at_least[_bin(idle_s + horizon_s) + 1]) / longer
         gap_s = max(self.gap_s or 300.0, idle_s)
         return 1.0 - math.exp(-horizon_s / max(gap_s, 1e-3))
 

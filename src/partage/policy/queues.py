@@ -318,7 +318,8 @@ class ModelQueue:
 
     def highest_class(self) -> Class:
         """Of all who wait; BATCH where nobody does."""
-        in_line = next((group.class_ for group in self.groups if group.count), Class.BATCH)
+        people, normal, _ = self.groups
+        in_line = Class.INTERACTIVE if people.count else Class.NORMAL if normal.count else Class.BATCH
         if not self.loads and not self.outgrown:
             return in_line
         return min([in_line, *(one.demand.class_ for one in (*self.loads.values(), *self.outgrown.values()))])

@@ -89,6 +89,8 @@ def settle(state: State) -> None:
     """Reckon what happened since the last change: who ran, who was paused, who is owed."""
     turns = state.turns
     passed_s, turns.settled_s = state.now_s - turns.settled_s, state.now_s
+    if not passed_s:
+        return
     for resident in turns.halted.values():
         resident.paused_s += passed_s if resident.paused else 0.0
     if not turns.paused and not turns.owing:
