@@ -95,17 +95,23 @@ def targets_of(addresses: Sequence[str], webhook: str | None) -> list[tuple[str,
 
     Raises ConfigError.
     """
-    targets = [(address.split(":", 1)[0], _by_apprise(address)) for address in addresses]
+    targets = [(address.split(":", 1)[0], _by_apprise(address, n)) for n, address in enumerate(addresses)]
     return [*targets, ("webhook", _by_webhook(webhook))] if webhook else targets
 
 
-def _by_apprise(address: str) -> Send:
-    def send(alert: Alert) -> None:
-        import apprise  # noqa: PLC0415 half a second, which only who uses it pays, in this thread
+def _by_apprise(address: str, number: int) -> Send:
+    import apprise  # noqa: PLC0415 a third of a second, which only who uses it pays
 
-        service = apprise.Apprise()
-        if not service.add(address):
-            raise ValueError("apprise does not understand this address")
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # below that it repeats addresses
+    service = apprise.Apprise()
+    if not service.add(address):
+        kind, separator, _ = address.partition("://")
+        raise ConfigError(
+            f"alerts.notify[{number}]: apprise cannot send to this {kind + separator if separator else 'text'}: there is no such "
+            "service, or a part is missing; write it as apprise does: ntfys://TOPIC, mailtos://USER:PASSWORD@HOST"
+        )
+
+    def send(alert: Alert) -> None:
         kind = apprise.NotifyType.SUCCESS if alert.cleared_at else apprise.NotifyType.WARNING
         if not service.notify(title=title_of(alert), body=f"{alert.message}\n\n{alert.cure}", notify_type=kind):
             raise OSError("not sent")

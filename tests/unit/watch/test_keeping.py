@@ -171,8 +171,26 @@ def test_a_service_that_is_dead_for_days_holds_a_bounded_number_of_messages():
 
 
 def test_only_the_kind_of_an_address_is_ever_named():
-    names = [name for name, _ in targets_of(["slack://token/secret", "mailtos://user:password@example.com"], None)]
-    assert names == ["slack", "mailtos"]
+    names = [
+        name
+        for name, _ in targets_of(
+            ["ntfys://user:secret@example.com/topic", "mailtos://user:password@example.com"], None
+        )
+    ]
+    assert names == ["ntfys", "mailtos"]
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [("tgram://secret/", "tgram://"), ("nosuch://secret@example.com", "nosuch://"), ("secret", "this text")],
+)
+def test_an_address_that_apprise_cannot_send_to_is_refused_at_the_start_and_not_repeated(
+    address: str, named: str, caplog: pytest.LogCaptureFixture
+):
+    with pytest.raises(ConfigError, match=r"alerts\.notify\[1\]") as wrong:
+        targets_of(["ntfys://topic", address], None)
+    assert named in wrong.value.message
+    assert "secret" not in wrong.value.message + caplog.text
 
 
 def test_a_webhook_that_is_no_web_address_is_refused_at_the_start():
