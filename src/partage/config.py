@@ -50,6 +50,7 @@ class _File(Section, frozen=True):
     alerts: Any = None
     leases: Any = None
     registry: str | None = None
+    private_registries: tuple[str, ...] = ()
     ollama_models: str | None = None
     models_dir: str | None = None
 
@@ -68,6 +69,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     leases: LeasesConfig = LeasesConfig()
     registry: str = ""
     """Where model names without a host are looked up: "registry.example.com", or a URL. $PARTAGE_REGISTRY."""
+    private_registries: frozenset[str] = frozenset()
+    """HOST or HOST:PORT on this machine or in its network that clients may name in `pull` and `push`."""
     ollama_models: Path | None = None
     """An Ollama model directory, read in place. $OLLAMA_MODELS."""
     models_dir: Path | None = None
@@ -173,6 +176,7 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
         alerts=_convert(file.alerts, AlertsConfig, ("alerts",)),
         leases=_convert(file.leases, LeasesConfig, ("leases",)),
         registry=file.registry or "",
+        private_registries=frozenset(file.private_registries),
         ollama_models=_directory(file.ollama_models),
         models_dir=_directory(file.models_dir),
     )

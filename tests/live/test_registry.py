@@ -22,7 +22,7 @@ from partage.models.names import parse
 from partage.models.progress import PullProgress
 from partage.models.pull import pull
 from partage.models.push import push
-from partage.models.registry import Reach
+from partage.models.reach import Reach
 from partage.models.store import About, Store
 from partage.models.variants import variants_of
 
@@ -100,7 +100,7 @@ def pull_elsewhere(store: Store, address: str, *, largest_file_bytes: int = -1) 
         "from partage.errors import PartageError\n"
         "from partage.models import blobs\n"
         "from partage.models.pull import pull\n"
-        "from partage.models.registry import Reach\n"
+        "from partage.models.reach import Reach\n"
         "from partage.models.store import Store\n"
         "blobs.RANGE_BYTES = 4 << 20\n"
         "limit = int(sys.argv[3])\n"

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from partage.errors import DigestMismatch, PullError
 from partage.models.pull import pull
-from partage.models.registry import Reach
+from partage.models.reach import Reach
 from partage.models.store import Store
 
 pytestmark = pytest.mark.live

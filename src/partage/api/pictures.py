@@ -1,26 +1,22 @@
 """Pictures that requests name by http(s) URL: fetched where that is allowed, from public addresses only.
 
-A hub that fetches what strangers name is a way into the network it stands in. So every address is checked where the
-connection is made (a name may mean another one a moment later), redirects are followed by hand and checked alike, and
-size, type and time are bounded.
+Redirects are followed by hand and checked alike; size, type and time are bounded.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from partage.api.exchange import Exchange
 from partage.api.images import image_of
 from partage.api.streaming import while_present
 from partage.errors import InvalidRequest, PartageError
+from partage.public_addresses import CheckingResolver, is_address, is_public
 from partage.work import Image
 
 LARGEST_BYTES = 20 << 20
@@ -42,38 +38,7 @@ async def fill_in(exchange: Exchange, wanted: Wanted) -> None:
             put(found[url])
 
 
-def is_public(address: str) -> bool:
-    """Whether it is an address of the open network, and not this machine, its neighbours or a way to them."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return is_public(str(found.ipv4_mapped))
-        if found.sixtofour is not None or found.teredo is not None or found not in GLOBAL_UNICAST:
-            return False
-    return found.is_global and not found.is_multicast
-
-
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""All else is local, no address of one machine, or a way to IPv4 (::127.0.0.1, NAT64)."""
-
 Allowed: TypeAlias = Callable[[str], bool]
-
-
-class _Resolver(AbstractResolver):
-    def __init__(self, allowed: Allowed) -> None:
-        self._allowed = allowed
-        self._system = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._system.resolve(host, port, family)
-        if not found or not all(self._allowed(one["host"]) for one in found):
-            raise InvalidRequest("not a public address")
-        return found
-
-    async def close(self) -> None:
-        await self._system.close()
 
 
 async def fetch(urls: Iterable[str], *, allowed: Allowed = is_public) -> Mapping[str, Image]:
@@ -81,7 +46,12 @@ async def fetch(urls: Iterable[str], *, allowed: Allowed = is_public) -> Mapping
     wanted = sorted(set(urls))
     if len(wanted) > MOST_PICTURES:
         raise InvalidRequest(f"{len(wanted)} pictures to fetch; at most {MOST_PICTURES} in one request")
-    connector = aiohttp.TCPConnector(resolver=_Resolver(allowed), use_dns_cache=False, force_close=True, limit=4)
+
+    def check(_host: str, _port: int, addresses: Sequence[str]) -> None:
+        if not addresses or not all(map(allowed, addresses)):
+            raise InvalidRequest("not a public address")
+
+    connector = aiohttp.TCPConnector(resolver=CheckingResolver(check), use_dns_cache=False, force_close=True, limit=4)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
         return {url: image_of(await _fetched(session, url, allowed), url[:80]) for url in wanted}
@@ -107,11 +77,7 @@ def _checked(where: str, allowed: Allowed) -> URL:
     url = URL(where)
     if url.scheme not in {"http", "https"} or not url.raw_host or url.user or url.password:
         raise InvalidRequest("only plain http and https URLs are fetched")
-    try:
-        ipaddress.ip_address(url.raw_host)
-    except ValueError:
-        return url  # a name; the resolver looks at what it means
-    if not allowed(url.raw_host):
+    if is_address(url.raw_host) and not allowed(url.raw_host):  # what a name means the resolver looks at
         raise InvalidRequest("not a public address")
     return url
 

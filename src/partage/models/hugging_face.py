@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import aiohttp
 import msgspec
 from yarl import URL
 
@@ -23,7 +22,8 @@ from partage.models.gguf_dir import PROJECTOR, QUANTISATION, SHARD
 from partage.models.names import DEFAULT_TAG, Name
 from partage.models.progress import PullProgress
 from partage.models.pull_registry import take
-from partage.models.registry import Reach, Registry, open_session
+from partage.models.reach import Reach, open_session
+from partage.models.registry import Registry
 from partage.models.store import About, Store
 
 PREFIX = "hf.co"
@@ -95,8 +95,7 @@ def is_on_the_hub(name: Name) -> bool:
 async def pull_from_hub(store: Store, name: Name, reach: Reach) -> AsyncGenerator[PullProgress, None]:
     """Raises NotFound, PullError (and its kinds), Unsupported, ModelFileError, StoreError."""
     yield PullProgress("pulling manifest")
-    async with open_session() as session:
-        endpoint, server = server_for(session, name)
+    async with open_server(name, reach) as (endpoint, server):
         repository = await look_up(server, endpoint)
         choice = choose(repository.files, name.tag, str(name))
         source = f"{PREFIX}/{repository.id}@{repository.revision[:12]}/{choice.weights.path}"
@@ -109,12 +108,14 @@ async def pull_from_hub(store: Store, name: Name, reach: Reach) -> AsyncGenerato
                 yield step
 
 
-def server_for(session: aiohttp.ClientSession, name: Name) -> tuple[URL, Registry]:
+@asynccontextmanager
+async def open_server(name: Name, reach: Reach) -> AsyncGenerator[tuple[URL, Registry]]:
     """Where the Hub is, and who asks it: $HF_ENDPOINT, `hf auth login`."""
     from huggingface_hub import constants, get_token  # noqa: PLC0415
 
     endpoint = URL(constants.ENDPOINT)
-    return endpoint, Registry(session, endpoint.origin(), f"{name.namespace}/{name.model}", token=get_token() or "")
+    async with open_session(reach, endpoint) as session:
+        yield endpoint, Registry(session, endpoint.origin(), f"{name.namespace}/{name.model}", token=get_token() or "")
 
 
 async def look_up(server: Registry, endpoint: URL) -> Repository:

@@ -28,7 +28,8 @@ from partage.models.package import Job
 from partage.models.partial import sweep, try_lock
 from partage.models.progress import PullProgress
 from partage.models.pull_registry import pull_from_registry
-from partage.models.registry import ANYWHERE, Reach, no_registry
+from partage.models.reach import ANYWHERE, Reach
+from partage.models.registry import no_registry
 from partage.models.store import Store
 
 _TICK_S = 0.2

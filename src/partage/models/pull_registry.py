@@ -11,7 +11,8 @@ from partage.models import blobs, oci, templates
 from partage.models.alongside import wait_thread
 from partage.models.names import Name
 from partage.models.progress import PullProgress
-from partage.models.registry import Reach, Registry, open_registry
+from partage.models.reach import Reach
+from partage.models.registry import Registry, open_registry
 from partage.models.store import About, Blob, Manifest, Store
 
 

@@ -14,7 +14,8 @@ from partage.domain import Model
 from partage.errors import PullError
 from partage.models import anatomy, names, oci
 from partage.models.progress import PullProgress
-from partage.models.registry import ANYWHERE, Reach, Registry, digest_of, open_registry
+from partage.models.reach import ANYWHERE, Reach
+from partage.models.registry import Registry, digest_of, open_registry
 from partage.models.store import Blob, Store
 
 PIECE_BYTES = 8 << 20

@@ -11,18 +11,17 @@ import ipaddress
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from partage import __version__
 from partage.errors import DigestMismatch, NotFound, PullError
 from partage.models.connection import ConnectionLost, connection_errors
 from partage.models.names import Name
 from partage.models.oci import LARGEST_TEXT_BYTES, MANIFEST, OCI_MANIFEST, Layer
+from partage.models.reach import Reach, open_session
 
 _MOST_REDIRECTS = 5
 _MOST_TAG_PAGES = 10
@@ -30,24 +29,8 @@ _LARGEST_ANSWER_BYTES = 4 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHALLENGE = re.compile(r'(realm|service|scope)="([^"]*)"')
 _NEXT_PAGE = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """How registries are reached: from the configuration, and from what one pull was asked for."""
-
-    registry: str = ""
-    """Where names without a host are looked for: "registry.example.com", or a URL."""
-    insecure: bool = False
-    """http is allowed; to a loopback address it always is."""
-    streams: int = 4
-    """Connections per file."""
-
-
-ANYWHERE = Reach()
 
 
 def no_registry(name: Name) -> str:
@@ -99,17 +82,6 @@ def _address(text: str, *, insecure: bool) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise PullError(f"{text!r} is no address of a registry; write HOST, HOST:PORT or https://HOST")
     return url.origin()
-
-
-@asynccontextmanager
-async def open_session() -> AsyncGenerator[aiohttp.ClientSession]:
-    """Proxies come from the environment, as everywhere on the machine."""
-    # Compressed answers have other digests and other ranges.
-    headers = {"Accept-Encoding": "identity", "User-Agent": f"partage/{__version__}"}
-    async with aiohttp.ClientSession(
-        headers=headers, timeout=_TIMEOUT, trust_env=True, auto_decompress=False
-    ) as session:
-        yield session
 
 
 class Registry:
@@ -241,7 +213,8 @@ class Registry:
 @asynccontextmanager
 async def open_registry(name: Name, reach: Reach) -> AsyncGenerator[Registry]:
     """Raises PullError."""
-    async with open_session() as session:
+    configured = (_address(reach.registry, insecure=reach.insecure),) if reach.registry else ()
+    async with open_session(reach, *configured) as session:
         yield Registry(session, base_url(name, reach), f"{name.namespace}/{name.model}")
 
 

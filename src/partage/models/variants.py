@@ -15,7 +15,8 @@ from partage.models.gguf_dir import QUANTISATION
 from partage.models.gguf_header import read_header
 from partage.models.names import Name
 from partage.models.pull_registry import wanted_from
-from partage.models.registry import Reach, Registry, no_registry, open_registry, open_session, read_bounded
+from partage.models.reach import Reach
+from partage.models.registry import Registry, no_registry, open_registry, read_bounded
 
 _MOST_TAGS = 100
 _HEADERS_BYTES = (4 << 20, 16 << 20, 64 << 20)
@@ -35,7 +36,7 @@ class Variant:
 async def variants_of(name: Name, reach: Reach) -> list[Variant]:
     """The largest first. Raises NotFound, PullError."""
     if name.host and hugging_face.is_on_the_hub(name):
-        found = await _on_the_hub(name)
+        found = await _on_the_hub(name, reach)
     elif not name.host and catalog.knows(str(name)):
         found = _in_the_catalog(str(name))
     elif name.host or reach.registry:
@@ -96,9 +97,8 @@ async def _weights(registry: Registry, tag: str) -> oci.Layer:
     return oci.parts_of(oci.read_manifest(await registry.manifest(tag), what), what).weights
 
 
-async def _on_the_hub(name: Name) -> list[Variant]:
-    async with open_session() as session:
-        endpoint, server = hugging_face.server_for(session, name)
+async def _on_the_hub(name: Name, reach: Reach) -> list[Variant]:
+    async with hugging_face.open_server(name, reach) as (endpoint, server):
         repository = await hugging_face.look_up(server, endpoint)
         files = hugging_face.whole_weights(repository.files)
         if not files:

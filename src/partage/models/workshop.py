@@ -13,7 +13,7 @@ from partage.models.create import Recipe, create
 from partage.models.progress import PullProgress
 from partage.models.pull import pull
 from partage.models.push import push
-from partage.models.registry import ANYWHERE, Reach
+from partage.models.reach import ANYWHERE, Reach
 from partage.models.shelves import Shelves
 from partage.models.variants import Variant, variants_of
 

@@ -62,7 +62,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     listener = bind(config.hub.host, config.hub.port, "hub")
     for warning in config.warnings:
         log.warning("%s", warning)
-    workshop = workshop_of(config)
+    workshop = workshop_of(config, for_clients=True)
     with (
         owned(config.home, url_of(listener)),
         Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes) as journal,

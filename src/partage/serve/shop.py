@@ -10,7 +10,7 @@ from yarl import URL
 from partage.config import Config
 from partage.models.gguf_dir import GgufDirectory
 from partage.models.ollama_dir import OllamaDirectory
-from partage.models.registry import Reach
+from partage.models.reach import Reach
 from partage.models.shelves import Shelf, Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
@@ -18,9 +18,14 @@ from partage.models.workshop import Workshop
 log = logging.getLogger(__name__)
 
 
-def workshop_of(config: Config, *, home: Path | None = None) -> Workshop:
-    """`home`: another store than the configured one."""
-    return Workshop(shelves_of(config, home=home), Reach(registry=config.registry, streams=config.transfer_streams))
+def workshop_of(config: Config, *, home: Path | None = None, for_clients: bool = False) -> Workshop:
+    """`home`: another store than the configured one. `for_clients`: not for who could ask a neighbour without our help."""
+    reach = Reach(
+        registry=config.registry,
+        streams=config.transfer_streams,
+        private=config.private_registries if for_clients else None,
+    )
+    return Workshop(shelves_of(config, home=home), reach)
 
 
 def shelves_of(config: Config, *, home: Path | None = None) -> Shelves:

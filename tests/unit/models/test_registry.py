@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+from typing import NoReturn
+
 import pytest
 
-from partage.errors import PullError
+from partage.errors import Forbidden, PullError
+from partage.models.connection import ConnectionLost
 from partage.models.names import parse
-from partage.models.registry import Reach, base_url
+from partage.models.reach import Reach
+from partage.models.registry import base_url, open_registry
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,48 @@ def test_without_a_registry_it_is_said_how_to_name_one():
 def test_what_is_no_address_is_refused(registry: str):
     with pytest.raises(PullError, match="no address of a registry"):
         base_url(parse("x"), Reach(registry=registry))
+
+
+async def asked(address: str, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether anybody was to be connected to. Raises Forbidden."""
+    connected: list[object] = []
+
+    async def connect(*_: object, **__: object) -> NoReturn:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", connect)
+    with contextlib.suppress(ConnectionLost):
+        async with open_registry(parse(f"{address}/me/x"), reach) as registry:
+            await registry.manifest("latest")
+    return bool(connected)
+
+
+NEIGHBOURS = ["127.0.0.1:5000", "169.254.169.254", "10.0.0.7:5000", "localhost"]
+
+
+@pytest.mark.parametrize("address", NEIGHBOURS)
+async def test_a_client_of_the_hub_cannot_have_it_ask_its_own_machine_or_network(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(Forbidden, match="private_registries"):
+        await asked(address, Reach(private=frozenset()), monkeypatch)
+    assert await asked(address, Reach(), monkeypatch), "who sits there may"
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        Reach(private=frozenset({"10.0.0.7:5000"})),
+        Reach(private=frozenset({"10.0.0.7"})),
+        Reach(registry="http://10.0.0.7:5000", private=frozenset()),
+    ],
+)
+async def test_a_neighbour_that_the_configuration_names_is_asked(reach: Reach, monkeypatch: pytest.MonkeyPatch):
+    assert await asked("10.0.0.7:5000", reach, monkeypatch)
+    with pytest.raises(Forbidden, match=r"10\.0\.0\.8:5000"):
+        await asked("10.0.0.8:5000", reach, monkeypatch)
+
+
+async def test_a_public_registry_is_asked(monkeypatch: pytest.MonkeyPatch):
+    assert await asked("93.184.215.14", Reach(private=frozenset()), monkeypatch)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from partage.models.names import parse
-from partage.models.registry import Reach
+from partage.models.reach import Reach
 from partage.models.variants import variants_of
 
 

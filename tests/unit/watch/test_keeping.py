@@ -170,6 +170,7 @@ def test_a_service_that_is_dead_for_days_holds_a_bounded_number_of_messages():
     assert notifier.unsent() == MOST_WAITING
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # one of apprise's plugins
 def test_only_the_kind_of_an_address_is_ever_named():
     names = [
         name
@@ -180,6 +181,7 @@ def test_only_the_kind_of_an_address_is_ever_named():
     assert names == ["ntfys", "mailtos"]
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # one of apprise's plugins
 @pytest.mark.parametrize(
     ("address", "named"),
     [("tgram://secret/", "tgram://"), ("nosuch://secret@example.com", "nosuch://"), ("secret", "this text")],
