@@ -4,8 +4,9 @@
 
 By hand is a fresh Python that starts xllamacpp's Server: with llama.cpp's own defaults, as people do, and with our
 parameters (no warm-up, ...), where only the waiting worker makes the difference; the load itself is what the constructor
-takes there. The rounds take turns, so that whatever else the machine does meets all alike. The second model has the
-shape of a 1B llama in Q8_0 with random weights (1.1 GB). Both are in the page cache.
+takes there. The rounds take turns, forwards and backwards, so that whatever else the machine does meets all alike; printed
+are medians. Where others compute, `chrt -r 1 python -m bench fast_start` keeps them away from all alike. The second model
+has the shape of a 1B llama in Q8_0 with random weights (1.1 GB). Both are in the page cache.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.by_hand import engine_by_hand
@@ -34,10 +36,15 @@ IMPORTS_S = 1.0
 """Longer than a waiting worker's imports take."""
 
 
-async def by_hand(spec: LaunchSpec, *, tuned: bool = True) -> tuple[float, float]:
+async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
     """Seconds from spawn to ready, and of the load alone."""
-    async with engine_by_hand(spec, tuned=tuned) as engine:
+    async with engine_by_hand(spec) as engine:
         return engine.ready_s, engine.load_s
+
+
+async def by_hand_plain(spec: LaunchSpec) -> float:
+    async with engine_by_hand(spec, tuned=False) as engine:
+        return engine.ready_s
 
 
 async def by_engine(spec: LaunchSpec, workers: Workers) -> float:
@@ -58,28 +65,41 @@ async def by_waiting_worker(spec: LaunchSpec, workers: Workers) -> float:
 
 async def measure(name: str, spec: LaunchSpec, rounds: int) -> None:
     waiting = Workers()
+    load_s: list[float] = []
+
+    async def with_our_parameters() -> float:
+        ready_s, alone_s = await by_hand(spec)
+        load_s.append(alone_s)
+        return ready_s
+
+    ways: dict[str, Callable[[], Awaitable[float]]] = {
+        "by hand": lambda: by_hand_plain(spec),
+        "with our parameters": with_our_parameters,
+        "new worker": lambda: by_engine(spec, Workers()),
+        "waiting worker": lambda: by_waiting_worker(spec, waiting),
+    }
+    took_s: dict[str, list[float]] = {way: [] for way in ways}
     async with waiting.waiting(environment(spec.settings.threads, (HOST,)), lambda: False):
         await by_hand(spec)  # warms the page cache
-        hand: list[tuple[float, float]] = []
-        plain: list[float] = []
-        new: list[float] = []
-        spare: list[float] = []
-        for _ in range(rounds):
-            hand.append(await by_hand(spec))
-            plain.append((await by_hand(spec, tuned=False))[0])
-            new.append(await by_engine(spec, Workers()))
-            spare.append(await by_waiting_worker(spec, waiting))
-    ready_s = statistics.median(ready for ready, _ in hand)
-    load_s = statistics.median(load for _, load in hand)
-    plain_s = statistics.median(plain)
-    print(f"{name}: by hand {plain_s:.3f} s (least {min(plain):.3f})")
-    print(f"  with our parameters {ready_s:.3f} s, of that the load itself {load_s:.3f} s (least {min(hand)[0]:.3f})")
-    for what, times in (("new worker", new), ("waiting worker", spare)):
-        middle = statistics.median(times)
-        print(
-            f"  {what:15} {middle:.3f} s (least {min(times):.3f}), {middle / plain_s:.2f} x by hand"
-            f" (least {min(times) / min(plain):.2f}), {middle / ready_s:.2f} x with our parameters, {middle / load_s:.2f} x the load itself"
+        for number in range(rounds):
+            for way in ways if number % 2 else reversed(ways):
+                took_s[way].append(await ways[way]())
+    middle = {way: statistics.median(times) for way, times in took_s.items()}
+    print(
+        f"{name}: by hand {middle['by hand']:.3f} s; with our parameters {middle['with our parameters']:.3f} s, ",
+        end="",
+    )
+    print(f"of that the load itself {statistics.median(load_s):.3f} s")
+    for way in ("new worker", "waiting worker"):
+        ratios = ", ".join(
+            f"{middle[way] / against:.2f} x {what}"
+            for what, against in (
+                ("by hand", middle["by hand"]),
+                ("with our parameters", middle["with our parameters"]),
+                ("the load itself", statistics.median(load_s)),
+            )
         )
+        print(f"  {way:14} {middle[way]:.3f} s (least {min(took_s[way]):.3f}): {ratios}")
 
 
 async def run(rounds: int, threads: int) -> None:

@@ -8,6 +8,8 @@ import textwrap
 import msgspec
 import pytest
 
+from partage.engine.workers import KEEPS_STACKS
+
 pytestmark = pytest.mark.live
 
 TETHER = (sys.executable, "-m", "partage.worker.tether")
@@ -72,3 +74,29 @@ def test_memory_that_was_made_ready_is_given_back_where_the_load_did_not_need_it
     during, after = map(int, done.stdout.split())
     assert during > 190 << 20
     assert after < 40 << 20
+
+
+def test_threads_of_a_load_start_on_stacks_that_are_there():
+    script = """
+        import os
+        import threading
+        from partage.worker.memory import STACKS, keep_stacks
+
+        def addresses():
+            return int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGESIZE")
+
+        keep_stacks()
+        before, over = addresses(), threading.Event()
+        for _ in range(STACKS):
+            threading.Thread(target=over.wait, daemon=True).start()
+        print(addresses() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, **KEEPS_STACKS},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert int(done.stdout) < 8 << 20  # of new ones: 8 MiB each

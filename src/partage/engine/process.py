@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -114,14 +114,15 @@ class Child(asyncio.SubprocessProtocol):
         self._gone.set()
 
 
-async def spawn(command: Sequence[str]) -> Child:
-    """Start a child, its stdin open for say(). Raises OSError."""
+async def spawn(command: Sequence[str], variables: Mapping[str, str] | None = None) -> Child:
+    """Start a child with our environment and these, its stdin open for say(). Raises OSError."""
     _, child = await asyncio.get_running_loop().subprocess_exec(
         Child,
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(variables or {})},  # noqa: TID251 passed on, not read
         start_new_session=True,
     )
     return child

@@ -23,6 +23,8 @@ PATIENCE_S = 10.0
 """A start costs 0.1 s of one core: it waits so long for a moment in which nobody is served."""
 BACKOFF_S = 30.0
 """After one that ended by itself: where the imports fail, they would fail again at once."""
+KEEPS_STACKS = {"GLIBC_TUNABLES": "glibc.pthread.stack_cache_size=1073741824"}
+"""Of threads that have ended, for worker/memory.py; by itself the C library keeps 40 MiB of addresses, which is four."""
 
 
 StartWorker = Callable[[Mapping[str, str]], Awaitable[Child]]
@@ -30,7 +32,7 @@ StartWorker = Callable[[Mapping[str, str]], Awaitable[Child]]
 
 async def start_worker(environment: Mapping[str, str]) -> Child:
     """One that reads its environment, does its imports and waits for its parameters. Raises OSError."""
-    child = await spawn([sys.executable, "-m", "partage.worker"])
+    child = await spawn([sys.executable, "-m", "partage.worker"], KEEPS_STACKS)
     child.say(msgspec.json.encode({"parent_pid": os.getpid(), "environment": environment}))
     return child
 

@@ -3,7 +3,7 @@
 Its orders come on stdin, so that the key is in no process list: two lines of JSON, the second one perhaps much later.
 `{"parent_pid": 1, "environment": {"NAME": "value"}}` and
 `{"writes_bytes": 94371840, "parameters": {"n_ctx": 4096, "cpuparams.n_threads": 2, ...}}`
-Between them it does its imports, so that one that waits has only the model left to load. It prints one line of JSON on
+Between them it does its imports and makes ready what it can, so that one that waits has only the model left to load. It prints one line of JSON on
 stdout when the model is loaded; everything else goes to stderr.
 """
 
@@ -19,7 +19,7 @@ import sys
 from operator import attrgetter
 from typing import Any
 
-from partage.worker.memory import written_ahead
+from partage.worker.memory import keep_stacks, written_ahead
 from partage.worker.tether import tie_to
 
 WARNINGS = 2
@@ -46,6 +46,7 @@ def main() -> None:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # it ships no types
 
     parameters = xllamacpp.CommonParams()
+    keep_stacks()
     line = sys.stdin.readline()
     if not line:
         return  # nobody needs us any more

@@ -2,7 +2,11 @@
 
 llama.cpp writes its whole KV cache once while it loads, and most of that time is the kernel's, a fault for every 4 KiB.
 Here the heap is made as large as what will be written, and another thread has the kernel fill it in one call. The C
-library is told meanwhile to take large pieces from the heap too. Measured by `bench/fast_start.py`.
+library is told meanwhile to take large pieces from the heap too.
+
+Until that call is done nobody else in the process gets a new mapping, and a new thread's stack is one: a server that starts
+its threads first would wait for all of it. Hence the stacks are there before, of threads that have ended; the C library keeps
+them where engine/workers.py has told it to. Measured by `bench/fast_start.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +24,24 @@ NEVER = 2**31 - 1
 DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65536
 VOCABULARY_BYTES = 32 << 20
 """About what is taken from the heap before the KV cache."""
+STACKS = 32
+"""A server starts a thread per slot and some ten more."""
+
+
+def keep_stacks() -> None:
+    """Have stacks ready for the threads of a load (no memory yet, only addresses). Before written_ahead()."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)  # one heap, whichever thread loads; these would leave one each
+    all_run = threading.Event()
+    threads = [threading.Thread(target=all_run.wait, daemon=True) for _ in range(STACKS)]
+    with contextlib.suppress(RuntimeError):  # where so many are not allowed, fewer will do
+        for thread in threads:
+            thread.start()
+    all_run.set()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
 
 
 @contextlib.contextmanager
@@ -33,7 +55,6 @@ def written_ahead(size: int) -> Generator[None]:
     libc.malloc.argtypes = [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    libc.mallopt(M_ARENA_MAX, 1)  # one heap, whichever thread loads
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, NEVER)
     size += VOCABULARY_BYTES
