@@ -37,6 +37,7 @@ from partage.models.store import Store
 from partage.policy.events import Demand
 from partage.policy.views import DeviceView
 from partage.serve.collector import look_seldom
+from partage.serve.devices import equipment_of
 from partage.serve.http import bind, serve
 from partage.serve.hub_service import a_worker_waits, api_settings, build_hub, watching, weigher_of
 from partage.serve.shop import workshop_of
@@ -200,14 +201,15 @@ async def _serve() -> None:
     async with AsyncExitStack() as stack:
         journal = Journal(config.home / "journal" / "hub.jsonl", config.hub.journal_bytes)
         kept = stack.enter_context(journal) if whole else None
-        hub = build_hub(config, Library(workshop.shelves, {}), kept, observers, workers=workers)
+        equipment = equipment_of(config)
+        hub = build_hub(config, equipment, Library(workshop.shelves, {}), kept, observers, workers=workers)
         if "--in-order" in sys.argv:
             hub.scheduler = InOrder()  # type: ignore[assignment] it decides, and shows only what it holds
         app = create_app(Desk(hub, workshop), api_settings(config), None, hub.leases)
         app.router.routes += [_engines(hub), *routes(hub, seen), pauses.route(hub)]
         await stack.enter_async_context(hub.running())
         if whole:
-            await stack.enter_async_context(a_worker_waits(config, hub, workers))
+            await stack.enter_async_context(a_worker_waits(config, equipment, hub, workers))
             await stack.enter_async_context(watching(hub, watch))
             holdings = watch.sampler.holdings
             await stack.enter_async_context(watch_devices(hub, weigher_of(config, hub), gpus=holdings))

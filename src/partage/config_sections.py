@@ -116,7 +116,8 @@ class HubConfig(
     fetch_images: bool = False
     """Fetch pictures that requests name by http(s) URL, from public addresses only."""
     require_key: bool = False
-    launcher: Literal["auto", "xllamacpp", "llama-server"] = "auto"
+    launcher: str = "auto"
+    """Which llama.cpp serves: "xllamacpp", the built-in one; "llama-server", that on the PATH; the path of one; "auto"."""
     standby: bool = True
     """Keep one worker of the built-in engine waiting with its imports done (24 MiB), so that models load sooner."""
     journal_bytes: Bytes = 64 << 20

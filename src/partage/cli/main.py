@@ -22,6 +22,7 @@ GROUPS = {
     "run": ("run",),
     "top": ("top",),
     "doctor": ("doctor",),
+    "builds": ("engine",),
     "documents": ("process",),
     "rag": ("ingest", "ask"),
     "simulate": ("simulate",),

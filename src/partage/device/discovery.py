@@ -36,7 +36,8 @@ def discover(
     readings = [reading for reading in gpus() if visible is None or _is_among(reading, visible)]
     chosen = [wish for wish in wishes if wish.gpu is not None]
     devices: list[Device] = []
-    for wish in chosen or [DeviceWish(gpu=reading.uuid) for reading in readings]:
+    # One without memory of its own takes the host's: only somebody who says how much of it can give it any.
+    for wish in chosen or [DeviceWish(gpu=reading.uuid) for reading in readings if reading.total_bytes]:
         reading = next((r for r in readings if wish.gpu in (r.index, r.uuid)), None)
         if reading is None:
             there = ", ".join(f"{r.index} ({r.uuid})" for r in readings) or "none"

@@ -21,7 +21,9 @@ class FakeGpu:
 
     uuid: str = "GPU-0"
     name: str = "NVIDIA H100 80GB HBM3"
-    total_bytes: int = 80 * GIB
+    total_bytes: int | None = 80 * GIB
+    reserved_bytes: int | None = 0
+    """By the driver; None: it is too old to say."""
     used_bytes: int = 2 * GIB
     processes: tuple[tuple[int, int | None], ...] | None = ((4242, GIB),)
     utilisation: tuple[int, int] | None = (37, 12)
@@ -49,10 +51,10 @@ class FakeNvml:
         if not name.startswith("nvml"):
             raise AttributeError(name)
 
-        def call(*args: object) -> object:
+        def call(*args: object, **named: object) -> object:
             if self.fails is not None and name != "nvmlShutdown":
                 raise pynvml.NVMLError(self.fails)
-            return getattr(self, f"_{name}")(*args)
+            return getattr(self, f"_{name}")(*args, **named)
 
         return call
 
@@ -83,8 +85,14 @@ class FakeNvml:
     def _nvmlDeviceGetName(self, gpu: FakeGpu) -> str:
         return gpu.name
 
-    def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> object:
-        return SimpleNamespace(total=gpu.total_bytes, used=gpu.used_bytes)
+    def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> object:
+        total, reserved = _told(gpu.total_bytes), gpu.reserved_bytes
+        if version is None:
+            return SimpleNamespace(total=total, used=gpu.used_bytes + (reserved or 0))
+        return SimpleNamespace(total=total, used=gpu.used_bytes, reserved=_told(reserved))
+
+    def _nvmlDeviceGetCudaComputeCapability(self, gpu: FakeGpu) -> tuple[int, int]:
+        return (9, 0)
 
     def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[object]:
         return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in _told(gpu.processes)]

@@ -45,7 +45,10 @@ class GpuReading:
     index: int
     name: str
     total_bytes: int
+    """That processes can have: what the driver itself sets aside is not counted. 0: it has none of its own (unified memory)."""
     used_bytes: int | None
+    compute_capability: str | None = None
+    """"9.0": which code it runs."""
     processes: tuple[GpuProcess, ...] | None = None
     """None: not to be had here."""
     utilisation_percent: int | None = None
@@ -93,12 +96,13 @@ def driver_version() -> str | None:
 
 
 def gpu_device(reading: GpuReading, *, memory_bytes: int | None = None, reserve_bytes: int | None = None) -> Device:
+    most = memory_bytes or reading.total_bytes
     return Device(
         id=reading.uuid,
         kind="cuda",
         name=reading.name,
         index=reading.index,
-        total_bytes=min(reading.total_bytes, memory_bytes or reading.total_bytes),
+        total_bytes=min(reading.total_bytes or most, most),
         reserve_bytes=DEFAULT_RESERVE_BYTES if reserve_bytes is None else reserve_bytes,
         contended=True,
     )
@@ -156,7 +160,8 @@ class Nvml:
     def _reading(self, index: int) -> GpuReading:
         nvml = self._library
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total_bytes, used_bytes = self._memory(handle)
+        capability = _maybe(nvml.nvmlDeviceGetCudaComputeCapability, handle)
         rates = _maybe(nvml.nvmlDeviceGetUtilizationRates, handle)
         power_mw = _maybe(nvml.nvmlDeviceGetPowerUsage, handle)
         limit_mw = _maybe(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
@@ -168,8 +173,9 @@ class Nvml:
             uuid=str(nvml.nvmlDeviceGetUUID(handle)),
             index=index,
             name=str(nvml.nvmlDeviceGetName(handle)),
-            total_bytes=int(memory.total),
-            used_bytes=int(memory.used),
+            total_bytes=total_bytes,
+            used_bytes=used_bytes,
+            compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
             processes=self._processes(handle),
             utilisation_percent=None if rates is None else int(rates.gpu),
             memory_utilisation_percent=None if rates is None else int(rates.memory),
@@ -189,6 +195,20 @@ class Nvml:
             mig=None if mig is None else bool(mig[0]),
             persistence=None if persistence is None else bool(persistence),
         )
+
+    def _memory(self, handle: object) -> tuple[int, int | None]:
+        """(total, used); (0, None) of a GPU that has none but the host's (GB10, Jetson)."""
+        nvml = self._library
+        with contextlib.suppress(pynvml.NVMLError):  # a driver older than 510 has only the other
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+            return int(memory.total - memory.reserved), int(memory.used)
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except pynvml.NVMLError as error:
+            if _code(error) == pynvml.NVML_ERROR_NOT_SUPPORTED:
+                return 0, None
+            raise
+        return int(memory.total), int(memory.used)
 
     def _processes(self, handle: object) -> tuple[GpuProcess, ...] | None:
         """Compute and graphics; one that does both is listed in both, with the same bytes."""

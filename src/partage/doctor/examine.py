@@ -18,6 +18,7 @@ CHECKS = (
     Check("mig", gpu_checks.mig),
     Check("mps", gpu_checks.mps),
     Check("persistence", gpu_checks.persistence),
+    Check("unified_memory", gpu_checks.unified_memory),
     Check("other_programs", gpu_checks.other_programs),
     Check("gpu_health", gpu_checks.health),
     Check("runtime", host_checks.runtime),

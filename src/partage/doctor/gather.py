@@ -25,7 +25,8 @@ from partage.device.nvml import Nvml
 from partage.device.processes import Processes
 from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import SymptomReader, Symptoms
-from partage.errors import StoreError
+from partage.engine.builds import Build, choose
+from partage.errors import ConfigError, StoreError
 from partage.journal_format import JournalLine, JournalUnreadable, parse_line
 from partage.json_value import JsonObject
 from partage.models.store import Store
@@ -54,7 +55,6 @@ async def gather(
     reading = await asyncio.to_thread(reader.read, Names(engines=engines))
     reader.close()
     docker, refused = await _docker(config.hub.docker)
-    llama_server = shutil.which("llama-server")
     models = model_files(config.home)
     nodes = tuple(sorted(str(path) for path in (root / "dev").glob("nvidia[0-9]*")))
     return Machine(
@@ -65,8 +65,7 @@ async def gather(
         refused_nodes=tuple(node for node in nodes if _refused(node)),
         owners=reading.owners,
         mps_daemon=daemon_runs(),
-        llama_server=llama_server,
-        llama_server_devices=await _listed_devices(llama_server) if llama_server else None,
+        build=await asyncio.to_thread(_build, config) if reading.survey.gpus else None,
         in_container=in_container(root),
         host_pids=reading.host_pids,
         docker=docker,
@@ -101,32 +100,19 @@ def pci_gpus(root: Path = Path("/")) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _build(config: Config) -> Build:
+    try:
+        return choose(config.hub.launcher, config.home, has_gpu=True)
+    except ConfigError as error:
+        return Build(path=config.hub.launcher, complaint=error.message)
+
+
 def _refused(node: str) -> bool:
     try:
         os.close(os.open(node, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return error.errno in (errno.EPERM, errno.EACCES)
     return False
-
-
-async def _listed_devices(llama_server: str) -> str | None:
-    """Of `llama-server --list-devices`; None where it does not run or takes too long."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(llama_server, "--list-devices"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-    except OSError:
-        return None
-    try:
-        async with asyncio.timeout(ASK_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return output.decode(errors="replace") if process.returncode == 0 else None
 
 
 def _engine_pids(status: JsonObject | None) -> dict[int, str]:

@@ -11,6 +11,10 @@ from partage.quantities import format_bytes
 OLDEST_DRIVER = 525
 """The first that runs CUDA 12."""
 WORTH_NAMING_SHARE = 0.02
+MEND_ENGINE = (
+    "partage engine build   # needs cmake, a C++ compiler and nvcc; or the CUDA wheel of xllamacpp, or the CUDA image: "
+    "docs/gpu.md. Then restart the hub"
+)
 
 
 def driver(machine: Machine) -> Iterator[Finding]:
@@ -66,9 +70,11 @@ def device_access(machine: Machine) -> Iterator[Finding]:
             looked_at="NVML",
             found=f'NVML says "{machine.survey.error}"',
             why="No GPU detected: the driver failed, or the device was taken away while this ran",
-            mend="docker restart $(hostname)   # from the host"
+            mend="sudo reboot   # of the host: its driver was upgraded while the old one still runs in the kernel"
+            if "version mismatch" in machine.survey.error
+            else "docker restart $(hostname)   # from the host"
             if machine.in_container
-            else "sudo dmesg | grep -iE 'nvrm|xid' | tail   # a mismatch after an upgrade is mended by a reboot",
+            else "sudo dmesg | grep -iE 'nvrm|xid' | tail   # 79: it fell off the bus; a reboot brings it back, or nothing does",
         )
 
 
@@ -106,20 +112,15 @@ def visible_devices(machine: Machine) -> Iterator[Finding]:
 
 
 def engine_build(machine: Machine) -> Iterator[Finding]:
-    if not machine.survey.gpus:
-        return
-    if machine.llama_server is None:
-        found = "there is a GPU, but no llama-server on the PATH: the built-in llama.cpp runs on the CPU"
-    elif machine.llama_server_devices is not None and "CUDA" not in machine.llama_server_devices:
-        found = f"{machine.llama_server} was built without CUDA: it lists no CUDA device"
-    else:
+    build = machine.build
+    if build is None or build.trouble is None:
         return
     yield Finding(
         severity="error",
-        looked_at="llama-server on the PATH, and `llama-server --list-devices`",
-        found=found,
+        looked_at=f"the devices that {build.name} lists, and the options it knows",
+        found=f"there is a GPU that is not used: {build.trouble}",
         why="Poor performance: every model runs on the CPU, ten times slower and more",
-        mend="cmake -B b -DGGML_CUDA=ON && cmake --build b --target llama-server -j   # in llama.cpp; then put it on the PATH",
+        mend=MEND_ENGINE,
     )
 
 
@@ -189,7 +190,7 @@ def other_programs(machine: Machine) -> Iterator[Finding]:
     for gpu in machine.survey.gpus:
         others = [one for one in machine.owners.get(gpu.uuid, ()) if one.kind in ("container", "stranger")]
         held = sum(one.used_bytes or 0 for one in others)
-        if held <= WORTH_NAMING_SHARE * gpu.total_bytes:
+        if not gpu.total_bytes or held <= WORTH_NAMING_SHARE * gpu.total_bytes:
             continue
         most = max(others, key=lambda one: one.used_bytes or 0)
         yield Finding(
@@ -201,6 +202,19 @@ def other_programs(machine: Machine) -> Iterator[Finding]:
             mend="let it call the hub instead (OLLAMA_HOST=http://HUB:11434), or stop it: "
             + (f"docker stop {most.name}" if most.kind == "container" else f"kill {most.pid}"),
         )
+
+
+def unified_memory(machine: Machine) -> Iterator[Finding]:
+    for gpu in machine.survey.gpus:
+        if not gpu.total_bytes:
+            yield Finding(
+                severity="hint",
+                looked_at=f"the memory of GPU {gpu.index}",
+                found=f"{gpu.name} has none of its own: it takes the host's",
+                why="the hub cannot know how much of it models may have, and uses the GPU only when it is told",
+                mend=f"devices: [{{gpu: {gpu.index}, memory: 64GiB}}, {{host: true, memory: 16GiB}}]   # in partage.yaml; together "
+                "less than the RAM",
+            )
 
 
 def health(machine: Machine) -> Iterator[Finding]:

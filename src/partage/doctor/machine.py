@@ -10,6 +10,7 @@ from partage.device.host_load import HostLoad
 from partage.device.nvml import GpuSurvey
 from partage.doctor.symptoms import Symptoms
 from partage.domain import DeviceId
+from partage.engine.builds import Build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +71,8 @@ class Machine:
     mps_daemon: bool = False
 
     # the engine
-    llama_server: str | None = None
-    """Its path."""
-    llama_server_devices: str | None = None
-    """What `llama-server --list-devices` printed; None: it did not run."""
+    build: Build | None = None
+    """The llama.cpp that serves; None: it was not asked, for there is no GPU."""
 
     # the container
     in_container: bool = False

@@ -19,7 +19,8 @@ from partage.models.shelves import Shelves
 from partage.models.variants import Variant
 from partage.models.workshop import Workshop
 from partage.quantities import format_bytes
-from partage.serve.hub_service import devices_of, profiles_of
+from partage.serve.devices import equipment_of
+from partage.serve.hub_service import profiles_of
 
 FAST = 0.9
 """A placement of this speed, relative to the best there is, needs no slower device."""
@@ -46,7 +47,7 @@ class _Weighed:
 
 async def fitting(config: Config, workshop: Workshop, name: str, *, insecure: bool = False) -> FitChoice:
     """Raises CannotFit, NotFound, PullError, ConfigError."""
-    devices, _ = devices_of(config)
+    devices = equipment_of(config).devices
     beside = _configured(config, workshop.shelves, devices, names.canonical(name))
     left = [_less(device, sum(placement.bytes_on(device.id) for placement in beside.values())) for device in devices]
     variants = await workshop.variants(name, insecure=insecure)

@@ -133,7 +133,7 @@ def cpu_fallback(picture: Picture, limits: AlertsConfig) -> Iterator[Sign]:
         yield Sign(
             subject=name,
             message=f"{name} is there, but no engine here can use it: every model runs on the CPU",
-            cure="put a llama-server built with CUDA on the PATH, then restart the hub",
+            cure="give the hub an engine built for CUDA and restart it: `partage engine build`, or see docs/gpu.md",
         )
     for model in picture.models:
         if model.on_gpu == "whole":

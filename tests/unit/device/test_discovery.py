@@ -93,3 +93,12 @@ def test_a_setting_names_gpus_by_index_by_uuid_and_by_how_one_begins():
     assert gpus_named(devices, "none", "models.a.gpu") == ()
     with pytest.raises(ConfigError, match=r"models\.a\.gpu: there is no GPU 2; there are: 0 \(GPU-0\), 1 \(GPU-1\)"):
         gpus_named(devices, 2, "models.a.gpu")
+
+
+def test_a_gpu_that_takes_the_host_s_memory_is_used_when_it_is_said_how_much():
+    def shared() -> list[GpuReading]:
+        return [GpuReading(uuid="GPU-0", index=0, name="GB10", total_bytes=0, used_bytes=None)]
+
+    assert [one.id for one in discover(gpus=shared, host=host)] == ["host"]
+    first, _ = discover([DeviceWish(gpu=0, memory_bytes=64 * GIB, reserve_bytes=0)], gpus=shared, host=host)
+    assert (first.id, first.budget_bytes) == ("GPU-0", 64 * GIB)

@@ -68,3 +68,19 @@ def test_error_events_are_reported_once():
     nvml = Nvml(library)
     assert nvml.read().xids == (("GPU-0", 79), ("GPU-0", 31))
     assert nvml.read().xids == ()
+
+
+def test_what_the_driver_sets_aside_is_no_memory_of_the_gpu_and_is_not_used_by_anybody():
+    (gpu,) = Nvml(FakeNvml([FakeGpu(reserved_bytes=GIB)])).read().gpus
+    assert (gpu.total_bytes, gpu.used_bytes) == (79 * GIB, 2 * GIB)
+
+
+def test_a_driver_that_does_not_tell_them_apart_is_taken_at_its_word():
+    (gpu,) = Nvml(FakeNvml([FakeGpu(reserved_bytes=None)])).read().gpus
+    assert (gpu.total_bytes, gpu.used_bytes) == (80 * GIB, 2 * GIB)
+
+
+def test_a_gpu_without_memory_of_its_own_is_there_and_no_error():
+    survey = Nvml(FakeNvml([FakeGpu(total_bytes=None)])).read()
+    assert survey.error is None
+    assert [(gpu.total_bytes, gpu.used_bytes) for gpu in survey.gpus] == [(0, None)]

@@ -17,6 +17,7 @@ from partage.doctor.examine import CHECKS, examine
 from partage.doctor.finding import exit_code
 from partage.doctor.machine import DockerFacts, HubFacts, LeaseFacts, Machine, PortFacts
 from partage.doctor.symptoms import Symptoms
+from partage.engine.builds import Build
 
 GIB = 1 << 30
 
@@ -31,8 +32,7 @@ HEALTHY = Machine(
     driver_loaded=True,
     device_nodes=("/dev/nvidia0",),
     owners={"GPU-0": (Owner(kind="engine", name="llama3.2:latest#1", pid=10, used_bytes=20 * GIB),)},
-    llama_server="/usr/local/bin/llama-server",
-    llama_server_devices="Available devices:\n  CUDA0: NVIDIA H100\n",
+    build=Build(path="/usr/local/bin/llama-server", devices=("CUDA0: NVIDIA H100",)),
     host_pids=True,
     docker=DockerFacts(version="27.0", cgroup_driver="systemd", runtimes=("nvidia", "runc"), cdi=True),
     toolkit=True,
@@ -92,6 +92,11 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
             "docker restart",
         ),
         (replace(HEALTHY, refused_nodes=("/dev/nvidia0",)), "not permitted", "usermod"),
+        (
+            replace(HEALTHY, survey=surveyed(fails=pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)),
+            "version mismatch",
+            "sudo reboot",
+        ),
         (replace(HEALTHY, survey=surveyed(FakeGpu(), FakeGpu(lost=True))), "GPU 1", "dmesg"),
     ],
     "container_gpu": [
@@ -107,14 +112,18 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
         (replace(HEALTHY, environment={"CUDA_VISIBLE_DEVICES": "0,GPU-7"}), "0 to 0", "unset"),
     ],
     "engine_build": [
-        (replace(HEALTHY, llama_server=None, llama_server_devices=None), "no llama-server", "GGML_CUDA"),
-        (replace(HEALTHY, llama_server_devices="Available devices:\n"), "without CUDA", "GGML_CUDA"),
+        (replace(HEALTHY, build=Build(devices=())), "built-in llama.cpp can only use the CPU", "partage engine build"),
+        (replace(HEALTHY, build=Build(path="/bin/l", devices=("Vulkan0: H100",))), "/bin/l can only", "engine build"),
+        (replace(HEALTHY, build=Build(path="/bin/l", complaint="libcudart.so.12: not found")), "libcudart", "restart"),
     ],
     "driver_age": [(replace(HEALTHY, survey=replace(surveyed(), driver_version="470.182.03")), "470.182.03", "apt")],
     "compute_mode": [(replace(HEALTHY, survey=surveyed(FakeGpu(compute_mode=3))), "exclusive_process", "-c DEFAULT")],
     "mig": [(replace(HEALTHY, survey=surveyed(FakeGpu(mig=True))), "on", "-mig 0")],
     "mps": [(replace(HEALTHY, mps_daemon=True), "MPS", "quit")],
     "persistence": [(replace(HEALTHY, survey=surveyed(FakeGpu(persistence=False))), "off", "-pm 1")],
+    "unified_memory": [
+        (replace(HEALTHY, survey=surveyed(FakeGpu(total_bytes=None))), "takes the host's", "memory: 64GiB")
+    ],
     "other_programs": [
         (replace(HEALTHY, owners={"GPU-0": (STRANGER,)}), "train.py (pid 77) 30.0 GiB", "kill 77"),
         (replace(HEALTHY, owners={"GPU-0": (NEIGHBOUR,)}), "comfyui", "docker stop comfyui"),
