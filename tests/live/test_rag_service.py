@@ -319,3 +319,39 @@ async def test_service_killed_in_the_middle_of_an_ingest_leaves_no_half_document
         _, found = await rag.ask("POST", "/search", json={"query": "refund for faulty goods"})
         assert all("More." not in hit["text"] for hit in found["hits"])
         assert (await rag.add("policy.md", POLICY))[0] == 200
+
+
+def spoil(data_dir: Path, pattern: str) -> None:
+    for file in data_dir.glob(f"chunks.lance/{pattern}"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [("_versions/*", False), ("data/*", False), ("_indices/**/*", True)],
+    ids=["list", "rows", "words"],
+)
+async def test_a_damaged_index_is_put_aside_and_told_and_what_can_be_read_is_in_the_new_one(
+    settings: RagSettings, pattern: str, kept: bool
+):
+    async with rag_over(settings) as rag:
+        await rag.add("policy.md", POLICY)
+        await rag.add("garantie.txt", GERMAN)
+        assert (await rag.ask("GET", "/healthz"))[1] == {"status": "ok", "problems": []}
+    spoil(settings.data_dir, pattern)
+    async with rag_over(settings) as rag:
+        _, health = await rag.ask("GET", "/healthz")
+        found = await rag.names_found("refund for faulty goods", limit=1)
+        assert found == (["policy.md"] if kept else [])
+        status, _ = await rag.add("policy.md", POLICY)
+        assert status == (200 if kept else 201)
+        assert await rag.names_found("refund for faulty goods", limit=1) == ["policy.md"]
+    [aside] = settings.data_dir.glob("damaged-*")
+    assert list(aside.glob("chunks.lance/_versions/*")), "nothing is deleted"
+    assert health["status"] == "degraded"
+    assert str(aside) in health["problems"][0]
+    assert ("ingested again" in health["problems"][0]) is not kept
+    async with rag_over(settings) as rag:
+        assert (await rag.ask("GET", "/healthz"))[1] == health, "until somebody has looked after it"
+        assert await rag.names_found("refund for faulty goods", limit=1) == ["policy.md"]

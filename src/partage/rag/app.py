@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from partage.rag.wire import (
     DocumentDetail,
     DocumentInfo,
     DocumentList,
+    HealthInfo,
     HitInfo,
     IngestedInfo,
     PageText,
@@ -92,8 +94,10 @@ def create_app(settings: RagSettings) -> FastAPI:
     return app
 
 
-async def health() -> dict[str, str]:
-    return {"status": "ok"}
+async def health(here: Here) -> HealthInfo:
+    """200 as long as the service can serve; `problems` is what somebody should look after."""
+    problems = list(await asyncio.to_thread(here.store.problems))
+    return HealthInfo(status="degraded" if problems else "ok", problems=problems)
 
 
 async def add_document(request: Request, here: Here) -> Response:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,9 +19,12 @@ import pyarrow as pa
 from lancedb.index import FTS
 from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, FullTextOperator, MultiMatchQuery
 
-from partage.errors import IndexMismatch
+from partage.errors import IndexMismatch, StoreError
 from partage.rag.chunk import Chunk
+from partage.rag.mending import LIBRARY_ERRORS, check_damage, problems, put_aside, readable, rows_left
 from partage.rag.words import Language, content_words, language_of
+
+log = logging.getLogger(__name__)
 
 Row: TypeAlias = dict[str, Any]
 Vector: TypeAlias = Sequence[float]
@@ -86,14 +90,24 @@ class Store:
 
     @classmethod
     async def open(cls, directory: Path) -> Store:
-        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        """What cannot be read is put aside, and never in the way of a start. Raises StoreError: nothing can be read or written."""
+        try:
+            await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the index cannot be kept in {directory}: {error.strerror}; give PARTAGE_HOME another place"
+            ) from None
         database = await lancedb.connect_async(directory)
-        known = (await database.list_tables()).tables
-        table = await database.open_table(TABLE) if TABLE in known else None
-        if table is not None:
-            await _index(table)
-            await table.optimize(cleanup_older_than=KEEP_VERSIONS)
-        return cls(directory, database, table)
+        store = cls(directory, database, await _table(directory, database))
+        try:
+            await store.tidy()
+        except LIBRARY_ERRORS as error:  # a full disk, for one: what is there can be found all the same
+            log.warning("the index is not tidied: %s", error)
+        return store
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong with it, in sentences; empty: nothing."""
+        return problems(self._directory)
 
     def close(self) -> None:
         self._database.close()
@@ -188,6 +202,26 @@ class Store:
 
     async def _select(self, where: str, fields: Sequence[str]) -> list[Row]:
         return [] if self._table is None else await self._table.query().where(where).select(list(fields)).to_list()
+
+
+async def _table(directory: Path, database: lancedb.AsyncConnection) -> lancedb.AsyncTable | None:
+    if TABLE not in (await database.list_tables()).tables:
+        return None
+    try:
+        table = await database.open_table(TABLE)
+        await _index(table)
+        await readable(table)
+    except LIBRARY_ERRORS as error:
+        check_damage(error, directory)
+        rows = await rows_left(database, TABLE)
+        file = directory / f"{TABLE}.lance"
+        count = None if rows is None else rows.num_rows
+        await asyncio.to_thread(put_aside, directory, file, error, rows=count, now=datetime.now(UTC))
+        if rows is None:
+            return None
+        table = await database.create_table(TABLE, rows, schema=rows.schema)
+        await _index(table)
+    return table
 
 
 async def _passages(query: AsyncVectorQuery | AsyncFTSQuery, rank: str, limit: int, only: Only) -> list[Passage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -79,6 +79,11 @@ class IngestedInfo(BaseModel):
     @classmethod
     def of(cls, ingested: ingest.Ingested) -> IngestedInfo:
         return cls(document=DocumentInfo.of(ingested.document), created=ingested.created)
+
+
+class HealthInfo(BaseModel):
+    status: Literal["ok", "degraded"]
+    problems: list[str]
 
 
 class ProgressInfo(BaseModel):
