@@ -2,8 +2,8 @@
 
 Four ways in turn, several times over, in one hub: the chat alone, the batch job alone, both with the hub's pausing, both
 without it (as two servers by hand). Targets, for p95 of the time to first token and of the time per token: at most 1.15 x
-of alone; for the job: 90 % of the time the chat leaves free (beside a chat without a break: guaranteed_share.py); for pausing
-and going on: 5 ms; no pause longer than the bound.
+of alone; for the job: 90 % of the time the chat leaves free (beside a chat without a break: guaranteed_share.py); no
+pause longer than the bound. How soon an engine stands still: standstill.py.
 
 python -m bench beside_batch
 """
@@ -12,23 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import statistics
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.live_hub import CHAT, LiveHub, live_hub
-from partage.domain import LaunchSettings
-from partage.engine.llamacpp import LlamaCpp
-from partage.engine.spec import LaunchSpec
 from partage.json_value import JsonObject
-from partage.models.store import Store
-from partage.work import ChatWork, Message, Sampling
 
 JOB = "batch-copy"
 ROUNDS, ROUND_S = 4, 8.0
@@ -113,41 +105,6 @@ async def pauses(hub: LiveHub, on: str = "") -> dict[str, float]:
         return await answer.json()
 
 
-async def latency() -> tuple[list[float], list[float]]:
-    """Seconds from pause() until no thread of the engine runs, and from resume() until one does, by the kernel's word."""
-    path = Store(Path(tempfile.gettempdir(), f"partage-bench-models-{os.getuid()}")).get(CHAT).path
-    settings = LaunchSettings(context_tokens=2048, slots=1, threads=2)
-    with tempfile.TemporaryDirectory() as run_dir:
-        engine = LlamaCpp(LaunchSpec(id="paused", model_path=path, settings=settings, run_dir=run_dir))
-        loaded = await engine.start()
-        work = ChatWork(messages=(Message(role="user", content="Count."),), sampling=Sampling(max_tokens=1500))
-        stopping, going = list[float](), list[float]()
-        try:
-            async with aclosing(engine.stream(work)) as outputs:
-                number = 0
-                async for _ in outputs:
-                    number += 1
-                    if number % 8:
-                        continue
-                    stopping.append(_until(engine.pause, loaded.pid or 0, stopped=True))
-                    await asyncio.sleep(0.02)
-                    going.append(_until(engine.resume, loaded.pid or 0, stopped=False))
-                    if len(going) == 40:
-                        break
-        finally:
-            await engine.stop(1.0)
-    return stopping, going
-
-
-def _until(act: Callable[[], None], pid: int, *, stopped: bool) -> float:
-    began = time.perf_counter()
-    act()
-    while True:
-        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-        if all(state == "T" for state in states) if stopped else not all(state == "T" for state in states):
-            return time.perf_counter() - began
-
-
 def p95(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return ordered[int(0.95 * (len(ordered) - 1))]
@@ -197,9 +154,6 @@ async def measure() -> None:
         part = statistics.mean(rates[name]) / job_alone
         print(f"job {name}: {part:.0%} of its rate alone in {free:.0%} free time = {part / free:.0%} (target 90)")
     print(f"{paused['count']} pauses, longest {paused['longest_s']:.2f} s (bound {paused['bound_s']:.1f})")
-    stopping, going = await latency()
-    for what, values in (("to stand still", stopping), ("to go on", going)):
-        print(f"{what}: median {1e3 * statistics.median(values):.2f} ms, p95 {1e3 * p95(values):.2f} ms (target 5)")
 
 
 def main() -> None:
