@@ -314,7 +314,7 @@ class Town:
             for group in resident.model.queue.groups[:2]:
                 held = others_need(state, resident)
                 blocked = all(
-                    line.account.at_limit or (held and state.accounts.floods(line.account, state.now_s))
+                    line.account.at_limit or (held and state.accounts.floods(line.account))
                     for line in group.lines.values()
                 )
                 assert blocked, f"{group.count} wait for {resident.engine}, which has a slot free"

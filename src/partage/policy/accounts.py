@@ -34,9 +34,8 @@ class Account:
     max_concurrent: int | None = None
     virtual_s: float = 0.0
     served_s: float = 0.0
-    recent_s: float = 0.0
-    """Of the last minutes, decaying; as of `recent_at_s`."""
-    recent_at_s: float = 0.0
+    recent: float = 0.0
+    """Of the last minutes: what it received, each second weighed by when that was (`Accounts._weight`)."""
     queued: int = 0
     serving: int = 0
     leases: int = 0
@@ -56,10 +55,7 @@ class Account:
 _RECENT_S = 300.0
 _FLOODS = 0.5  # entitled to less
 _USUAL = 1.5  # times the average: what clients differ by without one of them flooding
-
-
-def _decayed_s(account: Account, now_s: float) -> float:
-    return account.recent_s * math.exp((account.recent_at_s - now_s) / _RECENT_S)
+_HEAVIEST = 100.0  # the exponent at which weights are reckoned from a new start, long before they overflow
 
 
 class Accounts:
@@ -67,15 +63,15 @@ class Accounts:
         self.by_name: dict[str, Account] = {}
         self._active: list[tuple[float, str]] = []
         self._floor_s = 0.0
-        self._all = Account("")
-        """What everybody received recently."""
+        self._recent = 0.0
+        """Of all accounts."""
+        self._weighed_from_s = 0.0
         self._seen: set[str] = set()
         self._seen_before: set[str] = set()
         self._window_at_s = 0.0
         self._clients = 0
-        self._usual_s = 0.0
-        self._usual_at_s = -math.inf
-        """When that was reckoned: it is asked for many times per event."""
+        self._usual = 0.0
+        """What nobody is blamed for having had recently."""
 
     def of(self, name: str) -> Account:
         account = self.by_name.get(name)
@@ -103,20 +99,14 @@ class Accounts:
                 heapq.heappop(self._active)
         return self._floor_s
 
-    def entitlement(self, account: Account, now_s: float) -> float:
+    def entitlement(self, account: Account) -> float:
         """1 for who received about as much as the average client lately; who received twice that has a half."""
-        if now_s != self._usual_at_s:
-            self._usual_at_s = now_s
-            self._usual_s = _USUAL * _decayed_s(self._all, now_s) / max(1, self._clients)
-        usual_s = self._usual_s
-        if account.recent_s <= usual_s * account.weight:
-            return 1.0  # the usual case; it has only become less since
-        recent_s = account.recent_s * math.exp((account.recent_at_s - now_s) / _RECENT_S) / account.weight
-        return 1.0 if recent_s <= usual_s else usual_s / recent_s
+        usual, recent = self._usual * account.weight, account.recent
+        return 1.0 if recent <= usual else usual / recent
 
-    def floods(self, account: Account, now_s: float) -> bool:
+    def floods(self, account: Account) -> bool:
         """It had more than three times what the average client received lately."""
-        return self.entitlement(account, now_s) < _FLOODS
+        return self.entitlement(account) < _FLOODS
 
     def _note_recent(self, account: Account, gpu_s: float, now_s: float) -> None:
         if now_s - self._window_at_s > _RECENT_S:
@@ -125,10 +115,23 @@ class Accounts:
         if account.name not in self._seen:
             self._seen.add(account.name)
             self._clients += account.name not in self._seen_before
-        self._usual_at_s = -math.inf
-        for one in (account, self._all):
-            one.recent_s = max(0.0, _decayed_s(one, now_s) + gpu_s)
-            one.recent_at_s = now_s
+        received = gpu_s * self._weight(now_s)
+        account.recent = max(0.0, account.recent + received)
+        self._recent = max(0.0, self._recent + received)
+        self._usual = _USUAL * self._recent / max(1, self._clients)
+
+    def _weight(self, now_s: float) -> float:
+        """Of a second received now: instead of all that was received becoming less, what comes counts for more.
+
+        Who had how much more than others is then the same until somebody receives something (forward decay, ICDE'09).
+        """
+        if now_s - self._weighed_from_s > _HEAVIEST * _RECENT_S:
+            lighter = math.exp((self._weighed_from_s - now_s) / _RECENT_S)
+            self._weighed_from_s = now_s
+            self._recent *= lighter
+            for account in self.by_name.values():
+                account.recent *= lighter
+        return math.exp((now_s - self._weighed_from_s) / _RECENT_S)
 
     def charge(self, account: Account, gpu_s: float, now_s: float) -> None:
         """Negative: a correction in the client's favour."""

@@ -55,7 +55,7 @@ def admit(state: State, demand: Demand) -> ModelState | None:
 
 def _note_arrival(state: State, model: ModelState, waiting: Waiting) -> None:
     demand = waiting.demand
-    entitled = state.accounts.entitlement(waiting.account, state.now_s)
+    entitled = state.accounts.entitlement(waiting.account)
     model.reuse.arrived(state.now_s, state.settings.class_values[demand.class_] * entitled)
     model.unloaded = False
     if demand.class_ == Class.INTERACTIVE:

@@ -96,7 +96,7 @@ def _weighed(state: State, resident: Resident) -> Victim:
         lost_s = _lost_s(state, resident, again)
         return Victim(resident, lost_s, lost_s, 0.0, 0.0, busy=False, class_=Class.BATCH, claim=0.0)
     entitlement = state.accounts.entitlement
-    served = sum([entitlement(waiting.account, now_s) for waiting in serving.values()])
+    served = sum([entitlement(waiting.account) for waiting in serving.values()])
     backlog, claims, count, highest = 0.0, served, len(serving), Class.BATCH
     for group in reversed(model.queue.groups):
         class_ = group.class_
@@ -132,11 +132,11 @@ def _lost_s(state: State, resident: Resident, missed: float) -> float:
 
 def group_entitlement(state: State, group: Group) -> tuple[float, float]:
     """Mean over its requests, and the most of a client; of a sample where there are many clients."""
-    now_s, entitlement = state.now_s, state.accounts.entitlement
+    entitlement = state.accounts.entitlement
     count, entitled, most = 0, 0.0, 0.0
     for line in islice(group.lines.values(), _SAMPLED):
         waiting = line.timely_count + line.late_count
-        one = entitlement(line.account, now_s)
+        one = entitlement(line.account)
         count += waiting
         entitled += waiting * one
         most = max(most, one)

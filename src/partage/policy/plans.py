@@ -17,9 +17,7 @@ def exchange(state: State, model: ModelState, placement: Placement, victims: lis
         start(state, model, placement, "fits free memory")
         return
     claimed = any(
-        not state.accounts.floods(line.account, state.now_s)
-        for group in model.queue.groups
-        for line in group.lines.values()
+        not state.accounts.floods(line.account) for group in model.queue.groups for line in group.lines.values()
     )
     state.plans.append(Plan(model, placement, victims, claimed))
     _charge(state, model)

@@ -39,7 +39,7 @@ def _head_group(state: State, model: ModelState) -> int:
         line
         for group in model.queue.groups[: Class.BATCH]
         for line in group.lines.values()
-        if not state.accounts.floods(line.account, state.now_s)
+        if not state.accounts.floods(line.account)
     ]
     return max(1, sum(line.timely_count + line.late_count for line in called))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from partage.domain import Class
 from partage.policy import turns
 from partage.policy.actions import Serve
@@ -66,7 +64,7 @@ def _next(state: State, resident: Resident) -> Waiting | None:
     """The highest class that has somebody, unless a lower one has been passed over for longer than its share allows."""
     queue, settings = resident.model.queue, state.settings
     first: Waiting | None = None
-    held = partial(state.accounts.floods, now_s=state.now_s) if others_need(state, resident) else None
+    held = state.accounts.floods if others_need(state, resident) else None
     for group in queue.groups:
         if not group.count or not _has_slot_for(state, resident, group.class_):
             queue.owed_s[group.class_] = queue.owed_s[group.class_] if group.count else 0.0
