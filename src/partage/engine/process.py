@@ -7,14 +7,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
 from partage.engine.log import Log
 
 LONGEST_READY_LINE = 64 * 1024
-OOM_SCORE_ADJ = 500
-"""Where memory runs out, the kernel ends an engine, which can be loaded again, and not the hub (proc(5), oom_score_adj)."""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -84,8 +81,6 @@ class Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self.pid = self._transport.get_pid()
-        with contextlib.suppress(OSError):  # it has ended, or has been given more already
-            Path(f"/proc/{self.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ), encoding="ascii")
 
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         assert isinstance(data, bytes)

@@ -22,8 +22,6 @@ PR_SET_CHILD_SUBREAPER = 36
 _CANNOT_RUN = 127
 _PATIENCE_S = 5.0
 """What does not end on SIGKILL by then waits for a device; it is left to it."""
-_OOM_SCORE_ADJ = "500"
-"""As an engine: where memory runs out, the kernel takes the larger of them, and nothing that Partage did not start."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,8 +36,6 @@ def main(arguments: list[str]) -> int:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTOU):
             signal.signal(number, signal.SIG_DFL)
         tie_to(us)  # if we are killed ourselves
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ, encoding="ascii")
 
     try:
         child = subprocess.Popen(command, process_group=0, preexec_fn=prepare)  # noqa: S603, PLW1509 (theirs; no threads here)
