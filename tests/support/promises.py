@@ -25,6 +25,9 @@ MACHINES = (
     (gpu("gpu", 7, parks=True), gpu("gpu2", 7, parks=True)),
 )
 MODELS = ("a", "b", "c", "d")
+CLIENTS = "uvwxyz"
+FLOOD = "x"
+"""Where there is a flood: it has had far more than the others."""
 
 
 class Promises(RuleBasedStateMachine):
@@ -38,13 +41,18 @@ class Promises(RuleBasedStateMachine):
         machine=st.sampled_from(MACHINES),
         keep_alive_s=st.sampled_from([0.0, 5.0, 300.0]),
         ram=st.sampled_from([0, 6, 9, 100]),
+        queue_limit=st.sampled_from([12, 40]),
+        flood=st.booleans(),
     )
-    def build(self, machine: tuple[Device, ...], keep_alive_s: float, ram: int) -> None:
+    def build(self, machine: tuple[Device, ...], keep_alive_s: float, ram: int, queue_limit: int, flood: bool) -> None:
         self.devices = machine
-        settings = PolicySettings(queue_limit=12, keep_alive_s=keep_alive_s, park_budget_bytes=ram)
+        settings = PolicySettings(queue_limit=queue_limit, keep_alive_s=keep_alive_s, park_budget_bytes=ram)
         self.town = Town(settings, *machine)
         for size, name in enumerate(MODELS, start=2):
             self._learn(name, size)
+        accounts = self.town.scheduler.state.accounts
+        for client in CLIENTS if flood else "":
+            accounts.charge(accounts.of(client), 1000.0 if client == FLOOD else 1.0, 0.0)
 
     def _learn(self, name: str, size: int) -> None:
         places = [
@@ -60,7 +68,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule(
         model=st.sampled_from([*MODELS, "ghost"]),
-        client=st.sampled_from("xyz"),
+        client=st.sampled_from(CLIENTS),
         class_=st.sampled_from(list(Class)),
         tokens=st.integers(1, 2000),
         deadline_s=st.none() | st.floats(0, 40),
@@ -98,6 +106,23 @@ class Promises(RuleBasedStateMachine):
             max_concurrent=concurrent,
             load_only=load_only,
         )
+
+    @rule(model=st.sampled_from(MODELS), client=st.sampled_from([FLOOD, *CLIENTS]), several=st.integers(1, 6))
+    def several_are_asked(self, model: str, client: str, several: int) -> None:
+        for _ in range(several):
+            self.asked += 1
+            self.town.ask(f"r{self.asked}", model, client, class_=Class.INTERACTIVE, output_tokens=1000)
+
+    @rule(works=st.booleans(), seconds=st.sampled_from([0.1, 3.0, 20.0]))
+    def engines_go_on(self, works: bool, seconds: float) -> None:
+        """All that is loaded, copied or stopped comes to its end at once: most of the steps would be spent on it."""
+        for engine in sorted(self.town.parking - self.town.stopping):
+            self.town.park_ends(engine, works=works)
+        for engine in sorted(self.town.stopping):
+            self.town.go(engine)
+        for engine in self.town.starting:
+            self.town.make_ready(engine)
+        self.town.pass_time(seconds)
 
     @precondition(lambda self: self.town.serving)
     @rule(data=st.data(), outcome=st.sampled_from(["done", "failed", "cancelled"]), tokens=st.integers(0, 900))

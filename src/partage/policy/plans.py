@@ -16,10 +16,7 @@ def exchange(state: State, model: ModelState, placement: Placement, victims: lis
     if not victims:
         start(state, model, placement, "fits free memory")
         return
-    claimed = any(
-        not state.accounts.floods(line.account) for group in model.queue.groups for line in group.lines.values()
-    )
-    state.plans.append(Plan(model, placement, victims, claimed))
+    state.plans.append(Plan(model, placement, victims))
     _charge(state, model)
     for victim in victims:
         victim.gated, victim.gated_s = True, state.now_s

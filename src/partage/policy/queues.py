@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -34,6 +34,8 @@ class Waiting:
     work_s: float
     """Seconds it would take a stream alone."""
     queued: bool = False
+    in_line: bool = False
+    """Of its group; what waits for an engine with a longer context is in none."""
     late: bool = False
     engine: EngineId | None = None
     crashes: int = 0
@@ -104,7 +106,7 @@ class Group:
         if line is None:
             line = self.lines[account.name] = Line(self, account)
             account.turns[id(line)] = line
-        waiting.queued = True
+        waiting.queued = waiting.in_line = True
         self.count += 1
         self.work_s += waiting.work_s
         key = (waiting.due_s, waiting.sequence, waiting)
@@ -124,7 +126,7 @@ class Group:
             self.offer(line)
 
     def remove(self, waiting: Waiting) -> None:
-        waiting.queued = False
+        waiting.in_line = False
         line = self.lines[waiting.account.name]
         self.count -= 1
         self.work_s -= waiting.work_s
@@ -151,13 +153,13 @@ class Group:
 
     def grow_old(self, now_s: float) -> None:
         """Requests whose time has passed go behind; those that lost patience come to the front again."""
-        while self._due and (self._due[0][0] < now_s or not self._due[0][2].queued):
+        while self._due and (self._due[0][0] < now_s or not self._due[0][2].in_line):
             waiting = heapq.heappop(self._due)[2]
-            if waiting.queued and not waiting.late:
+            if waiting.in_line and not waiting.late:
                 self._miss(waiting)
-        while self._aging and (self._aging[0][0] <= now_s or not self._aging[0][2].queued):
+        while self._aging and (self._aging[0][0] <= now_s or not self._aging[0][2].in_line):
             waiting = heapq.heappop(self._aging)[2]
-            if waiting.queued and waiting.late:
+            if waiting.in_line and waiting.late:
                 line = self.lines[waiting.account.name]
                 line.aged = True
                 self.offer(line)
@@ -201,7 +203,7 @@ class Group:
 
     def oldest_s(self) -> float | None:
         while self._oldest:
-            if self._oldest[0][2].queued:
+            if self._oldest[0][2].in_line:
                 return self._oldest[0][0]
             heapq.heappop(self._oldest)
         return None
@@ -209,7 +211,7 @@ class Group:
     def waiting(self) -> list[Waiting]:
         """All of them, by arrival; for views and refusals, not for decisions."""
         ordered = sorted(self._oldest, key=lambda one: one[:2])
-        return list(dict.fromkeys(waiting for _, _, waiting in ordered if waiting.queued))
+        return list(dict.fromkeys(waiting for _, _, waiting in ordered if waiting.in_line))
 
     def _miss(self, waiting: Waiting) -> None:
         line = self.lines[waiting.account.name]
@@ -247,18 +249,18 @@ class Group:
     def _most_urgent(self) -> Waiting | None:
         while self._deadlines:
             waiting = self._deadlines[0][2]
-            if waiting.queued and not waiting.late:
+            if waiting.in_line and not waiting.late:
                 return None if waiting.account.at_limit else waiting
             heapq.heappop(self._deadlines)
         return None
 
     def _of_line(self, line: Line, now_s: float) -> Waiting:
-        while line.late and not line.late[0].queued:
+        while line.late and not line.late[0].in_line:
             line.late.popleft()
         line.aged = bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
         if line.aged or not line.timely_count:
             return line.late[0]
-        while not line.timely[0][2].queued or line.timely[0][2].late:
+        while not line.timely[0][2].in_line or line.timely[0][2].late:
             heapq.heappop(line.timely)
         return line.timely[0][2]
 
@@ -315,6 +317,11 @@ class ModelQueue:
     def waiting(self) -> list[Waiting]:
         aside = [*self.loads.values(), *self.outgrown.values()]
         return [*aside, *(one for group in self.groups for one in group.waiting())]
+
+    def accounts(self) -> Iterator[Account]:
+        """Of all who wait; one may come more than once."""
+        yield from (line.account for group in self.groups for line in group.lines.values())
+        yield from (one.account for one in (*self.loads.values(), *self.outgrown.values()))
 
     def highest_class(self) -> Class:
         """Of all who wait; BATCH where nobody does."""

@@ -59,6 +59,7 @@ class Scheduler:
             swapping.seek_room(state)
         elif self._waits_for is not None:
             swapping.seek_room_for(state, self._waits_for)
+        serving.offer_held(state)
         if state.unplaced and state.reconsider_s is None:
             state.reconsider_s = now_s + _LOOK_AGAIN_S
         turns.take(state)

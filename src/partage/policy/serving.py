@@ -6,7 +6,7 @@ from partage.domain import Class
 from partage.policy import turns
 from partage.policy.actions import Serve
 from partage.policy.queues import Waiting
-from partage.policy.state import Resident, State
+from partage.policy.state import Plan, Resident, State
 
 _PERSON_SEEN_S = 600.0
 _LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work
@@ -16,14 +16,25 @@ def fill(state: State, resident: Resident) -> None:
     """Serve from its queue as long as there is a slot and somebody who may."""
     if resident.phase != "ready":
         return
-    queue = resident.model.queue
+    queue, resident.held = resident.model.queue, False
     while queue.loads:
         _hand_over(state, resident, next(iter(queue.loads.values())))
     while queue.ready_count and len(resident.serving) < resident.slots:
         waiting = _next(state, resident)
         if waiting is None:
+            resident.held = not resident.gated and others_need(state, resident)
             return
         _serve(state, resident, waiting)
+
+
+def offer_held(state: State) -> None:
+    """Who floods is held back no longer than he floods and others wait: each event may have changed either."""
+    served = -1
+    while state.plans and served < len(state.out):
+        served = len(state.out)
+        for resident in list(state.residents.values()):
+            if resident.held:
+                fill(state, resident)
 
 
 def fill_beside(state: State, resident: Resident) -> None:
@@ -100,10 +111,16 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
 def others_need(state: State, resident: Resident) -> bool:
     """Who floods takes nothing new where clients that had less wait for memory: one engine or another is idle sooner."""
     return any(
-        plan.claimed and plan.model is not resident.model and plan.placement.bytes_on(device)
+        plan.model is not resident.model
+        and any(plan.placement.bytes_on(device) for device in resident.bytes_)
+        and is_claimed(state, plan)
         for plan in state.plans
-        for device in resident.bytes_
     )
+
+
+def is_claimed(state: State, plan: Plan) -> bool:
+    """Somebody waits for it who does not flood."""
+    return not all(state.accounts.floods(account) for account in plan.model.queue.accounts())
 
 
 def _passes_gate(state: State, resident: Resident, waiting: Waiting) -> bool:

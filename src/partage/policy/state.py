@@ -35,6 +35,8 @@ class Resident:
     """Drains so that a planned load may have its memory."""
     leaving: bool = False
     """Stops once idle: somebody asked for it."""
+    held: bool = False
+    """Has a slot free that is kept from those who wait for it, for the sake of a plan (serving.py)."""
     drain_until_s: float = 0.0
     serving: dict[RequestId, Waiting] = field(default_factory=dict[RequestId, Waiting])
     threads: int = 0
@@ -125,8 +127,6 @@ class Plan:
     model: ModelState
     placement: Placement
     victims: list[Resident]
-    claimed: bool = True
-    """Some of those who wait for it do not flood."""
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +173,6 @@ class State:
         """In a row."""
         self.requests: dict[RequestId, Waiting] = {}
         """Queued or served."""
-        self.queued = 0
         self.unplaced: dict[str, ModelState] = {}
         """Models that are waited for and have no engine that could serve all who wait; those that wait longest first."""
         self.displaced: dict[str, ModelState] = {}
@@ -191,7 +190,7 @@ class State:
         self.retry: list[tuple[float, str]] = []
         self.reconsider_s: float | None = None
         """When a swap that was too early may be right."""
-        self.arrivals = self.starts = 0
+        self.queued = self.arrivals = self.starts = 0
 
     def new_model(self, profile: ModelProfile) -> ModelState:
         patience = self.settings.patience_s

@@ -581,7 +581,8 @@ def test_another_leaves_in_the_place_of_a_victim_that_drains_for_too_long() -> N
     assert not draining.gated
 
 
-def test_who_floods_takes_nothing_new_while_others_wait_for_memory() -> None:
+def flooded() -> Town:
+    """A flood is served by "a", in both slots, and held back there while somebody else waits for "c"."""
     town = three_of_which_two_fit()
     for number in range(9):
         town.ask(f"few{number}", "b", f"client{number}", output_tokens=10)
@@ -599,10 +600,44 @@ def test_who_floods_takes_nothing_new_while_others_wait_for_memory() -> None:
     town.ask("few", "c", "client1", class_=Class.INTERACTIVE)
     town.pass_time(30.0)
     assert town.scheduler.state.plans
+    return town
+
+
+def test_who_floods_takes_nothing_new_while_others_wait_for_memory() -> None:
+    town = flooded()
     town.finish("many10", output_tokens=500)
     assert not [one for one in town.served if one.startswith("many")]
     town.settle()
     assert not town.open
+
+
+def held_on_b(town: Town) -> str:
+    """A slot of the engine that need not leave is free, and who waits for it is held back."""
+    (plan,) = town.scheduler.state.plans
+    assert [victim.engine for victim in plan.victims] == ["a#2"]
+    town.ask("held", "b", "flood", output_tokens=500)
+    assert "held" not in town.serving
+    return "held"
+
+
+def test_who_floods_is_served_again_once_nobody_else_waits_though_the_swap_goes_on() -> None:
+    town = flooded()
+    held = held_on_b(town)
+    town.ask("too", "c", "flood", output_tokens=500)
+    town.finish("few", "cancelled")
+    assert town.scheduler.state.plans
+    assert held in town.serving
+
+
+def test_who_no_longer_floods_is_served_though_the_swap_goes_on() -> None:
+    town = flooded()
+    town.ask("long", "b", "client2", output_tokens=10)
+    town.finish("mine", output_tokens=500)
+    held = held_on_b(town)
+    for tokens in (50_000, 100_000):  # far more than was expected: now the others have had as much
+        town.tell(events.RequestProgressed(request="long", output_tokens=tokens))
+    assert town.scheduler.state.plans
+    assert held in town.serving
 
 
 def test_small_models_taking_turns_cannot_keep_a_large_one_out() -> None:
