@@ -288,7 +288,7 @@ async def test_no_room_is_told_with_the_sum(store: Store, registry: str, large: 
         return SimpleNamespace(free=1_000_000)
 
     monkeypatch.setattr("partage.models.disk.shutil.disk_usage", almost_full)
-    with pytest.raises(DiskFull, match=r"model [0-9a-f]{12} 25 MB = 25 MB needed, 1 MB free"):
+    with pytest.raises(DiskFull, match=r"model [0-9a-f]{12} 24.0 MiB = 24.0 MiB needed, 977 KiB free"):
         await finish(store, large, registry)
 
 

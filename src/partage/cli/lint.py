@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fix", action="store_true", help="Mend what can be mended safely, in place.")
     add("--unsafe-fixes", action="store_true", help="With --fix: also what may change behaviour.")
     add("--format", choices=("text", "json", "sarif", "github"), default="text", help="How findings are printed.")
+    add("--json", dest="format", action="store_const", const="json", help="As --format json.")
     for option, words in (
         ("--select", "Only these codes or beginnings of codes; ALL."),
         ("--extend-select", "These as well."),

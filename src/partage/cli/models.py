@@ -19,6 +19,7 @@ from partage.models import anatomy as facts
 from partage.models.gguf_header import LongArray, read_array, read_header
 from partage.models.shelves import Shelves
 from partage.models.store import Manifest
+from partage.quantities import format_bytes
 from partage.serve.shop import shelves_of
 
 Home: TypeAlias = Annotated[
@@ -47,7 +48,7 @@ def list_command(home: Home = None, as_json: Json = False) -> None:
     for model in models:
         table.add_row(
             model.name,
-            _megabytes(model.size_bytes),
+            format_bytes(model.size_bytes),
             facts.quantisation(model.anatomy),
             facts.parameter_size(model.anatomy),
             ", ".join(sorted(model.capabilities)),
@@ -152,7 +153,7 @@ def _rows(model: Model, manifest: Manifest | None) -> list[tuple[str, str]]:
         ("can", ", ".join(sorted(model.capabilities))),
         ("architecture", anatomy.architecture),
         ("parameters", facts.parameter_size(anatomy)),
-        ("weights", f"{facts.quantisation(anatomy)}, {_megabytes(anatomy.weights_bytes)}"),
+        ("weights", f"{facts.quantisation(anatomy)}, {format_bytes(anatomy.weights_bytes)}"),
         ("layers", f"{anatomy.layers}, {anatomy.embedding_length} wide, {_span(anatomy.feed_forward_length)} inside"),
         ("heads", heads),
         ("context", f"{anatomy.context_train_tokens} tokens"),
@@ -162,7 +163,7 @@ def _rows(model: Model, manifest: Manifest | None) -> list[tuple[str, str]]:
         ("source", model.source or "not stated"),
         *([("made from", f"{made_from.digest[:19]} ({made_from.by})")] if made_from else []),
         ("digest", model.digest),
-        ("file", f"{model.path} ({_megabytes(model.size_bytes)})"),
+        ("file", f"{model.path} ({format_bytes(model.size_bytes)})"),
         ("modified", model.modified_at),
     ]
 
@@ -196,10 +197,6 @@ def _span(values: tuple[int, ...]) -> str:
 def _shortened(value: JsonValue) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _megabytes(count_bytes: int) -> str:
-    return f"{count_bytes / 1e9:.1f} GB" if count_bytes >= 1e9 else f"{count_bytes / 1e6:.0f} MB"
 
 
 def _ago(moment: str) -> str:

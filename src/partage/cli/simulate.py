@@ -12,6 +12,7 @@ import typer
 
 from partage.cli.terminal import Json, console, errors, print_json, table_of
 from partage.config import load_config
+from partage.deploy.machine import gpu_sizes
 from partage.errors import InvalidRequest
 from partage.json_value import JsonObject
 from partage.policy.settings import PolicySettings
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LEAST_MODEL_BYTES = 1e6
+
+
 def register(app: typer.Typer) -> None:
     app.command("simulate")(simulate_command)
 
@@ -38,7 +42,7 @@ def simulate_command(
     policies: Annotated[
         str, typer.Option(help="Comma-separated; see --list.")
     ] = "partage,ollama-np4,llama-swap-matrix",
-    memory: Annotated[str, typer.Option(help="Memory of each GPU, comma-separated: 24GiB or 16,16 (GB).")] = "24",
+    machine: Annotated[str, typer.Option("--gpus", help="As in 2x24GiB, 24GiB+8GiB.")] = "24GB",
     load_speed: Annotated[float, typer.Option(help="GB/s from disk or host memory to a GPU.")] = 2.5,
     loads: Annotated[
         str, typer.Option(help="Comma-separated; of a trace, how much faster it is played.")
@@ -46,7 +50,7 @@ def simulate_command(
     seeds: Annotated[int, typer.Option(min=1, help="How many; of a trace, itself and others like it.")] = 3,
     minutes: Annotated[float, typer.Option(min=1, help="Length of a synthetic workload.")] = 60.0,
     sizes: Annotated[
-        str, typer.Option(help="Of a trace's models in GB, the most popular first, repeated: 16,6.5,1.2.")
+        str, typer.Option(help="Of a trace's models, the most popular first, repeated: 16GB,6.5GB,1.2GB.")
     ] = "",
     html: Annotated[Path | None, typer.Option(help="Write the picture here.")] = None,
     again: Annotated[
@@ -67,13 +71,16 @@ def simulate_command(
         unknown = [one for one in chosen if one not in compare.POLICIES]
         if unknown:
             raise InvalidRequest(f"no such policy: {', '.join(unknown)}; known: {', '.join(compare.POLICIES)}")
-        machine = gpus(*_sizes_bytes(memory), load_bytes_per_s=load_speed * GB)
+        sizes_bytes = gpu_sizes(machine)
+        if not sizes_bytes:
+            raise InvalidRequest("--gpus: at least one GPU is needed")
+        simulated = gpus(*sizes_bytes, load_bytes_per_s=load_speed * GB)
         make, one_seed = _maker(workload, minutes, sizes)
         tried = _numbers(loads)
-        rows = list(compare.rows(chosen, make, machine, tried, range(1 if one_seed else seeds)))
+        rows = list(compare.rows(chosen, make, simulated, tried, range(1 if one_seed else seeds)))
         summaries = compare.summaries(rows)
         if html is not None:
-            html.write_text(_picture(workload, summaries, chosen, make, machine, tried), encoding="utf-8")
+            html.write_text(_picture(workload, summaries, chosen, make, simulated, tried), encoding="utf-8")
         if as_json:
             print_json([_to_json(one) for one in summaries])
         else:
@@ -107,13 +114,11 @@ def _maker(name: str, minutes: float, sizes: str) -> tuple[MakeWorkload, bool]:
 
 
 def _sizes_bytes(text: str) -> list[float]:
-    """Bytes of "24GiB" or, without a unit, of so many GB."""
-    sizes = [
-        float(part) * GB if part.strip().replace(".", "", 1).isdecimal() else parse_bytes(part)
-        for part in text.split(",")
-    ]
-    if min(sizes) <= 0:
-        raise InvalidRequest(f"'{text}' is not a list of sizes greater than nothing, as in 24GiB,16")
+    sizes = [float(parse_bytes(part)) for part in text.split(",")]
+    if min(sizes) < LEAST_MODEL_BYTES:
+        raise InvalidRequest(
+            f"--sizes {text}: there are no models of less than a megabyte; give units, as in 6.5GB,3GB"
+        )
     return sizes
 
 

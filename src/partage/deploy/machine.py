@@ -15,6 +15,7 @@ from partage.quantities import parse_bytes
 
 _GPUS = re.compile(r"\s*(?:(\d+)\s*[x*]\s*)?(\S.*)", re.IGNORECASE)
 DEFAULT_HOST_BYTES = 16 << 30
+LEAST_GPU_BYTES = 64 << 20
 DEFAULT_CORES = 8
 
 
@@ -37,16 +38,26 @@ def pinned_gpus(config: Config, devices: Sequence[Device]) -> dict[str, tuple[De
     }
 
 
-def described_machine(gpus: str, host_bytes: int = DEFAULT_HOST_BYTES, cores: int = DEFAULT_CORES) -> list[Device]:
-    """Read "1x8GiB", "2x24GiB", "24GiB+8GiB" or "none". Raises InvalidRequest."""
+def gpu_sizes(text: str) -> list[int]:
+    """Bytes of each GPU of "1x8GiB", "2x24GiB", "24GiB+8GiB" or "none". Raises InvalidRequest."""
     sizes: list[int] = []
-    for part in gpus.split("+") if gpus.strip().lower() not in ("", "none", "0") else ():
+    for part in text.split("+") if text.strip().lower() not in ("", "none", "0") else ():
         match = _GPUS.fullmatch(part)
-        assert match is not None
-        count = int(match[1] or 1)
+        if match is None:
+            raise InvalidRequest(f"{text!r} are no GPUs; write for example 2x24GiB, 24GiB+8GiB or none")
+        count, size = int(match[1] or 1), parse_bytes(match[2])
         if not 0 < count <= 64:
             raise InvalidRequest(f"{part!r}: between 1 and 64 GPUs")
-        sizes += [parse_bytes(match[2])] * count
+        if size < LEAST_GPU_BYTES:
+            raise InvalidRequest(
+                f"{part!r} would be a GPU of {size} bytes; give its memory a unit, as in {match[2]}GiB"
+            )
+        sizes += [size] * count
+    return sizes
+
+
+def described_machine(gpus: str, host_bytes: int = DEFAULT_HOST_BYTES, cores: int = DEFAULT_CORES) -> list[Device]:
+    """With the GPUs of `gpu_sizes`. Raises InvalidRequest."""
     devices = [
         Device(
             id=f"gpu{index}",
@@ -56,6 +67,6 @@ def described_machine(gpus: str, host_bytes: int = DEFAULT_HOST_BYTES, cores: in
             total_bytes=size,
             reserve_bytes=DEFAULT_RESERVE_BYTES,
         )
-        for index, size in enumerate(sizes)
+        for index, size in enumerate(gpu_sizes(gpus))
     ]
     return [*devices, Device(id="host", kind="host", name="host memory", total_bytes=host_bytes, cores=cores)]

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from partage.errors import DiskFull, StoreError
+from partage.quantities import format_bytes
 
 # A file-size limit (EFBIG) and a quota stop a model just as a full disk does.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -16,10 +17,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 def is_full(error: OSError) -> bool:
     return error.errno in _FULL
-
-
-def megabytes(count_bytes: int) -> str:
-    return f"{count_bytes / 1e6:,.0f} MB"
 
 
 def size_bytes(path: Path) -> int:
@@ -38,11 +35,11 @@ def check_space(folder: Path, needs: Mapping[str, int]) -> None:
 
 
 def disk_full(folder: Path, needs: Mapping[str, int] | None = None, error: object = None) -> DiskFull:
-    parts = " + ".join(f"{what} {megabytes(count)}" for what, count in (needs or {}).items())
+    parts = " + ".join(f"{what} {format_bytes(count)}" for what, count in (needs or {}).items())
     return DiskFull(
         f"not enough disk space in {folder}: "
-        + (f"{parts} = {megabytes(sum((needs or {}).values()))} needed, " if needs else "")
-        + f"{megabytes(shutil.disk_usage(folder).free)} free"
+        + (f"{parts} = {format_bytes(sum((needs or {}).values()))} needed, " if needs else "")
+        + f"{format_bytes(shutil.disk_usage(folder).free)} free"
         + (f" ({error})" if error else "")
         + "; make room or set PARTAGE_HOME to a larger disk"
     )

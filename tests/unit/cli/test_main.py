@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from partage.cli import main
+from partage.cli import lint, main
 from partage.cli.terminal import counted, table_of, with_scheme
 
 
@@ -48,3 +50,10 @@ def test_ctrl_c_while_a_command_is_imported_is_no_traceback(monkeypatch: pytest.
     with pytest.raises(SystemExit) as left:
         main.run()
     assert left.value.code == 130
+
+
+def test_lint_prints_json_as_the_other_commands_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    compose = tmp_path / "compose.yaml"
+    compose.write_text("services: {a: {image: ollama/ollama, environment: {OLLAMA_MAX_VRAM: 1}}}\n")
+    assert lint.main(["--json", str(compose)]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["code"].startswith("PG")

@@ -17,7 +17,7 @@ def not_json(text: str) -> float:
 def test_what_has_no_number_is_null_in_json_and_a_dash_on_the_screen(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(TRACE)
-    words = ["simulate", str(path), "--loads", "1", "--memory", "8", "--policies", "partage,lru", "--sizes", "6"]
+    words = ["simulate", str(path), "--loads", "1", "--gpus", "8GB", "--policies", "partage,lru", "--sizes", "6GB"]
     said = CliRunner().invoke(build("simulate"), [*words, "--json"])
     assert said.exit_code == 0
     rows = json.loads(said.stdout, parse_constant=not_json)
@@ -34,10 +34,15 @@ def test_a_file_that_is_no_trace_and_no_journal_is_said_in_one_line(tmp_path: Pa
     assert "notes.txt: the header ['time flies'] is of no known trace" in " ".join(said.stderr.split())
 
 
-def test_sizes_of_nothing_are_refused(tmp_path: Path) -> None:
+def test_sizes_of_nothing_and_without_a_unit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(TRACE)
-    for words in (["--memory", "0"], ["--sizes", "6,0"]):
+    for words, why in (
+        (["--gpus", "none"], "at least one GPU"),
+        (["--gpus", "24"], "as in 24GiB"),
+        (["--sizes", "6GB,0"], "give units"),
+        (["--sizes", "6"], "give units"),
+    ):
         said = CliRunner().invoke(build("simulate"), ["simulate", str(path), *words])
         assert said.exit_code == 1
-        assert "greater than nothing" in " ".join(said.stderr.split())
+        assert why in " ".join(said.stderr.split())

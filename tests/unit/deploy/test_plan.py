@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from partage.cli.main import build
 from partage.deploy.figures import BITS_PER_WEIGHT, FIGURES, anatomy_of, find_figure
-from partage.deploy.machine import described_machine
+from partage.deploy.machine import described_machine, gpu_sizes
 from partage.deploy.plan import Terms, as_json, footprint_of, instead, most_slots, plan
 from partage.deploy.wanted import Wanted, resolve
 from partage.errors import InvalidRequest, ModelNotFound
@@ -137,3 +137,10 @@ def test_the_command_prints_the_same_numbers_as_json(tmp_path: Path, monkeypatch
     table = CliRunner().invoke(build("plan"), ["plan", "llama3.3:70b", "--gpus", "1x8GiB"])
     assert table.exit_code == 1
     assert "do not fit" in table.output
+
+
+def test_gpus_are_described_with_units():
+    assert gpu_sizes("2x24GiB + 8GiB") == [24 * GIB, 24 * GIB, 8 * GIB]
+    assert gpu_sizes("none") == []
+    with pytest.raises(InvalidRequest, match="24 bytes; give its memory a unit, as in 24GiB"):
+        gpu_sizes("2x24")
