@@ -5,7 +5,8 @@ Checked in this order, for each process the driver shows:
 2. the same for a lease;
 3. its cgroup is a container's: named as Docker names it, by its id where Docker is not to be asked;
 4. it is somebody's program on the host;
-5. it is not in our /proc: we run in a container of our own, without the host's pid namespace.
+5. it is not in our /proc: we run in a container of our own, without the host's pid namespace. What has the same number
+   there is another process, unless it holds a GPU itself: then the driver has translated the ids for us.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _who(
     hub_pid: int,
 ) -> tuple[OwnerKind, str]:
     facts = proc.facts(pid) if pid > 0 else None
-    if facts is None or proc.sees_host_pids() is False:
+    if facts is None or (proc.sees_host_pids() is False and not proc.holds_gpu(pid)):
         # 5. A number that means another process here would be worse than no name.
         return "unseen", "a process outside this container's view"
     line = list(proc.lineage(pid))

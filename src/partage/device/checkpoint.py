@@ -93,10 +93,13 @@ def find_checkpoint(driver_version: str | None) -> CudaCheckpoint | None:
     try:
         module: Any = importlib.import_module("cuda.core.checkpoint")
         driver: Any = importlib.import_module("cuda.bindings.driver")
+        (status,) = driver.cuInit(0)  # no context, no device memory: only the driver itself
     except ImportError as error:
         log.info("engines are not parked in RAM: %s (pip install 'partage[gpu]')", error)
         return None
-    (status,) = driver.cuInit(0)  # no context, no device memory: only the driver itself
+    except Exception as error:  # of the bindings: RuntimeError where there is no libcuda (the `compute` capability)
+        log.warning("engines are not parked in RAM: %s", error)
+        return None
     if int(status) != 0:
         log.warning("engines are not parked in RAM: cuInit says %s", status)
         return None

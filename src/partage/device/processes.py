@@ -11,6 +11,7 @@ from pathlib import Path
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO: the kernel gives the machine's own namespace this number, always."""
+NVIDIA_DEVICES = "/dev/nvidia"
 LONGEST_COMMAND = 200
 DEEPEST = 64
 """Parents that are followed."""
@@ -68,6 +69,12 @@ class Processes:
         except OSError:
             return None
 
+    def holds_gpu(self, pid: int) -> bool:
+        """Whether it has a device of NVIDIA's open; False, too, where it may not be looked at."""
+        with contextlib.suppress(OSError):
+            return any(_target(one).startswith(NVIDIA_DEVICES) for one in (self._root / str(pid) / "fd").iterdir())
+        return False
+
     def _command(self, directory: Path) -> str:
         with contextlib.suppress(OSError):
             return (
@@ -87,6 +94,13 @@ def container_of(cgroup: str) -> str | None:
         if found:
             return found[-1]  # the innermost, where containers run in containers
     return None
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""  # closed since
 
 
 def _text(path: Path) -> str:

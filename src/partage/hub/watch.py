@@ -63,10 +63,10 @@ def strangers_bytes(view: DeviceView, held: Holdings, unused_bytes: int = 0) -> 
     """What others hold of what the ledger may promise; what was never promised (the reserve) they may have.
 
     Where the driver names the processes, what is not ours is theirs, also while an engine of ours is still loading and
-    holds less than was set aside for it. Elsewhere: what is missing.
+    holds less than was set aside for it. Elsewhere (containers without the host's process ids, MPS, WSL): what is missing.
     """
     ours = held.ours_bytes
-    if ours is None:
+    if ours is None or (not ours and view.residents_bytes):  # a driver that lists none of our engines hides them
         return _missing(view, held.total_bytes - held.used_bytes, unused_bytes)
     return max(0, held.used_bytes - ours - (held.total_bytes - view.capacity_bytes))
 

@@ -47,7 +47,7 @@ class Machine:
         self._proc = proc or Processes()
 
     def read(self, names: Names) -> Reading:
-        survey = self._nvml.read()
+        survey, host_pids = self._nvml.read(), self._proc.sees_host_pids()
         owners = {
             gpu.uuid: attribute(
                 gpu.processes,
@@ -57,7 +57,8 @@ class Machine:
                 containers=names.containers,
             )
             for gpu in survey.gpus
-            if gpu.processes is not None
+            # An empty list is no answer in a container without the host's process ids: it may only be hidden there.
+            if gpu.processes or (gpu.processes is not None and host_pids is not False)
         }
         engine_bytes: dict[DeviceId, int] = {HOST: sum(map(_resident_bytes, names.engines))}
         for device, held in owners.items():
@@ -68,7 +69,7 @@ class Machine:
             load=read_load(self._home),
             owners=owners,
             engine_bytes=engine_bytes,
-            host_pids=self._proc.sees_host_pids(),
+            host_pids=host_pids,
         )
 
     def close(self) -> None:

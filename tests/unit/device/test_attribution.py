@@ -76,6 +76,14 @@ def test_without_the_hosts_pid_namespace_no_process_is_given_a_wrong_name(tmp_pa
     assert owners(tree, 100, 0) == [("unseen", "a process outside this container's view")] * 2
 
 
+def test_an_id_that_the_driver_has_translated_is_believed_for_the_process_holds_a_gpu(tmp_path: Path):
+    tree = ProcTree(tmp_path, namespace="pid:[4026532277]")
+    tree.add(100)
+    (tmp_path / "100/fd").mkdir()
+    (tmp_path / "100/fd/3").symlink_to("/dev/nvidia0")
+    assert owners(tree, 100) == [("engine", "llama3.2:latest#7")]
+
+
 def test_a_process_that_ended_meanwhile_is_unseen(tree: ProcTree):
     assert owners(tree, 999)[0][0] == "unseen"
 

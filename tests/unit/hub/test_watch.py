@@ -69,6 +69,17 @@ async def test_where_the_driver_names_nobody_strangers_are_what_is_missing(open_
         assert seconds_pass(house, gpu(("unseen", "?", 300 * MIB))) == 300 * MIB
 
 
+async def test_engines_that_the_driver_does_not_list_are_no_strangers(open_house: OpenHouse):
+    async with (
+        open_house(gpu_bytes=TOTAL, placements=(on_gpu(600 * MIB),)) as house,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(text_of(house.admit(CHAT)))
+        await house.time.advance(10)
+        assert seconds_pass(house, gpu(system=600 * MIB)) == 0
+        assert seconds_pass(house, gpu(system=800 * MIB)) == 200 * MIB
+
+
 async def test_the_driver_s_figure_replaces_the_estimate_and_teaches_what_a_process_costs(open_house: OpenHouse):
     place = on_gpu(500 * MIB, overhead=200 * MIB)
     learned: list[tuple[str, int]] = []
