@@ -4,7 +4,6 @@ import asyncio
 import io
 import math
 import os
-import stat
 import sys
 import textwrap
 from collections.abc import AsyncGenerator
@@ -17,6 +16,7 @@ import psutil
 import pytest
 from aiohttp import web
 from PIL import Image as Picture
+from stand_in_server import write_stand_in
 from tiny_projector import write_projector
 
 from partage.domain import LaunchSettings
@@ -162,30 +162,9 @@ async def test_image_for_a_model_without_eyes_is_refused(chat_spec: LaunchSpec):
             await outputs_of(engine, ChatWork(messages=(Message(role="user", images=(image,)),)))
 
 
-STAND_IN = """\
-#!{python}
-# A llama-server that takes the arguments of the real one and serves with the library.
-import sys, time
-import xllamacpp
-words = dict(zip(sys.argv[1:], sys.argv[2:]))
-assert words["--fit"] == "off" and "--no-ui" in words, words
-p = xllamacpp.CommonParams()
-p.model.path, p.hostnames, p.ui = words["--model"], [words["--host"]], False
-p.api_keys = open(words["--api-key-file"]).read().split()
-p.n_ctx, p.n_parallel = int(words["--ctx-size"]), int(words["--parallel"])
-p.cpuparams.n_threads = p.cpuparams_batch.n_threads = int(words["--threads"])
-p.verbosity, p.fit_params, p.cache_ram_mib = 4, False, 0
-server = xllamacpp.Server(p)
-time.sleep(600)
-"""
-
-
 @pytest.fixture
 def llama_server(tmp_path: Path) -> Path:
-    path = tmp_path / "llama-server"
-    path.write_text(STAND_IN.format(python=sys.executable))
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
+    return write_stand_in(tmp_path / "llama-server")
 
 
 async def test_llama_server_binary_serves_as_well(chat_spec: LaunchSpec, llama_server: Path):
