@@ -97,7 +97,7 @@ def find_checkpoint(driver_version: str | None) -> CudaCheckpoint | None:
     except ImportError as error:
         log.info("engines are not parked in RAM: %s (pip install 'partage[gpu]')", error)
         return None
-    except Exception as error:  # of the bindings: RuntimeError where there is no libcuda (the `compute` capability)
+    except (RuntimeError, OSError) as error:  # of the bindings, where there is no libcuda (the `compute` capability)
         log.warning("engines are not parked in RAM: %s", error)
         return None
     if int(status) != 0:
