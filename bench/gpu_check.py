@@ -1,7 +1,7 @@
 """What only a GPU can show: bytes against NVML, load, park and pause against the raw copy, 1,000 steps, a lease overdrawn.
 
     python -m bench.gpu_check [--llama-server PATH | --llama-source ARCHIVE] [--chat GGUF --embed GGUF]
-                              [--work DIR] [--steps 1000] [--memory 24GiB] [--only bytes,park,...]
+                              [--work DIR] [--steps 1000] [--memory 24GiB] [--only bytes,park,...] [--small]
 
 It needs no network where a CUDA llama-server (or llama.cpp's source archive, built here) and two small GGUFs, which lend their
 tokenizers, are given. Without a GPU it says so, and checks the same on the host as far as a host can (docs/gpu.md).
@@ -14,9 +14,7 @@ import asyncio
 import os
 import random
 import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,8 +28,10 @@ from bench.real_shapes import make_all
 from partage.client.hub_client import HubClient
 from partage.device.checkpoint import find_checkpoint
 from partage.device.discovery import discover
-from partage.device.nvml import driver_version
+from partage.device.nvml import GpuReading, driver_version, read_gpus
 from partage.domain import Capability, Model
+from partage.engine.builds import Build, ask
+from partage.engine.making import make_server
 from partage.json_value import JsonObject
 from partage.models.gguf_dir import GgufDirectory
 from partage.models.store import Store
@@ -143,29 +143,32 @@ async def hub_of(bench: Bench) -> AsyncGenerator[LiveHub]:
     home = bench.work / "home"
     for folder in ("blobs", "models"):
         (home / folder).mkdir(parents=True, exist_ok=True)
-    device = f"gpu: {bench.device.index}" if bench.on_gpu else "host: true"
-    config = f"models_dir: {bench.folder}\ndevices: [{{{device}, memory: {bench.memory}}}]\nhub: {{keep_alive: 60s}}\n"
-    if bench.server is not None:
-        os.environ["PATH"] = f"{Path(bench.server).parent}:{os.environ['PATH']}"
+    device = f"gpu: {bench.device.id}" if bench.on_gpu else "host: true"
+    config = (
+        f"models_dir: {bench.folder}\ndevices: [{{{device}, memory: {bench.memory}}}]\n"
+        f"hub: {{keep_alive: 60s, launcher: {bench.server or 'xllamacpp'}}}\n"
+    )
     async with live_hub(config, model_home=home, whole=True) as hub:
         yield hub
 
 
-def built_server(archive: Path, work: Path) -> str:
-    """A llama-server for the GPU at hand from an archive that has llama.cpp's tree in it."""
-    found = [*(work / "source").rglob("bin/llama-server")]
-    if not found:
-        with tarfile.open(archive) as tar:
-            tar.extractall(work / "source", filter="data")
-        trees = (one.parent for one in (work / "source").rglob("CMakeLists.txt") if (one.parent / "ggml/src").is_dir())
-        tree = min(trees, key=lambda one: len(one.parts))
-        options = ("GGML_CUDA=ON", "CMAKE_CUDA_ARCHITECTURES=native", "LLAMA_CURL=OFF", "LLAMA_BUILD_TESTS=OFF")
-        configure = ["cmake", "-B", str(tree / "b"), "-S", str(tree), *(f"-D{option}" for option in options)]
-        subprocess.run(configure, check=True)
-        jobs = str(os.cpu_count() or 4)
-        subprocess.run(["cmake", "--build", str(tree / "b"), "--target", "llama-server", "-j", jobs], check=True)
-        found = [*(work / "source").rglob("bin/llama-server")]
-    return str(found[0])
+def server_for(options: argparse.Namespace, gpus: list[GpuReading], work: Path) -> Build | None:
+    """A llama-server that can use the GPU; None, with the reason said, where there is none."""
+    path: str | None = options.llama_server or shutil.which("llama-server")
+    if options.llama_source is not None:
+        target = work / "llama-server"
+        if not target.exists():
+            capabilities = [gpu.compute_capability or "native" for gpu in gpus]
+            make_server(target, capabilities, archive=options.llama_source, work=work / "llama.cpp")
+        path = str(target)
+    if path is None:
+        print("there is a GPU, but no llama-server: give --llama-server or --llama-source")
+        return None
+    build = ask(path)
+    if build.trouble is not None:
+        print(f"there is a GPU, but {build.trouble}")
+        return None
+    return build
 
 
 async def tokenizers(chat: Path | None, embed: Path | None) -> tuple[Path, Path]:
@@ -186,23 +189,18 @@ PARTS: dict[str, tuple[Callable[[Bench], Awaitable[None]], str]] = {
 
 
 async def check(options: argparse.Namespace, work: Path) -> None:
-    gpus = [one for one in discover() if one.kind == "cuda"]
-    host = next(one for one in discover() if one.kind == "host")
-    server: str | None = options.llama_server or (shutil.which("llama-server") if gpus else None)
-    if gpus and server is None and options.llama_source is not None:
-        server = built_server(options.llama_source, work)
-    device = gpus[0] if gpus and server is not None else host
-    on_gpu = device.kind == "cuda"
-    if on_gpu:
-        print(f"{device.name}, {device.total_bytes / GIB:.0f} GiB, driver {driver_version()}")
+    gpus, devices = read_gpus(), discover()
+    build = server_for(options, gpus, work) if gpus else None
+    device = devices[0] if build is not None else devices[-1]
+    on_gpu, small = build is not None, build is None or options.small
+    if build is not None:
+        print(f"{device.name}, {device.total_bytes / GIB:.0f} GiB, driver {driver_version()}, {build.name}")
     else:
-        why = (
-            "no llama-server: give --llama-server or --llama-source" if gpus else "the driver shows no NVIDIA GPU here"
-        )
-        print(f"no GPU is checked ({why}); what follows was measured on the host, with two layers of each model")
+        why = "" if gpus else " (the driver shows no NVIDIA GPU here)"
+        print(f"no GPU is checked{why}; what follows was measured on the host, with two layers of each model")
     chat, embed = await tokenizers(options.chat, options.embed)
-    folder = work / ("models" if on_gpu else "small")
-    make_all(folder, chat, embed, small=not on_gpu)
+    folder = work / ("small" if small else "models")
+    make_all(folder, chat, embed, small=small)
     models = tuple(sorted(GgufDirectory(folder).list(), key=lambda one: one.size_bytes))
     needs = [placement_of(device, one).total_bytes for one in models]
     bench = Bench(
@@ -210,10 +208,10 @@ async def check(options: argparse.Namespace, work: Path) -> None:
         models=models,
         folder=folder,
         work=work,
-        server=server if on_gpu else None,
+        server=None if build is None else build.path,
         checkpoint=find_checkpoint(driver_version()) if on_gpu else None,
-        steps=options.steps or (1000 if on_gpu else 60),
-        memory=parse_bytes(options.memory) if options.memory else (24 * GIB if on_gpu else max(needs) + (600 << 20)),
+        steps=options.steps or (60 if small else 1000),
+        memory=parse_bytes(options.memory) if options.memory else (max(needs) + (600 << 20) if small else 24 * GIB),
     )
     for name in options.only.split(",") if options.only else PARTS:
         part, title = PARTS[name]
@@ -231,6 +229,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int)
     arguments.add_argument("--memory")
     arguments.add_argument("--only", default="")
+    arguments.add_argument("--small", action="store_true", help="two layers of each model: a first look, in minutes")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="partage-gpu-") as temporary:
         work = (options.work or Path(temporary)).absolute()

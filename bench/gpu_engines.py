@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +16,7 @@ import psutil
 
 from bench.gpu_copy import copies_s
 from partage.device.checkpoint import CudaCheckpoint
-from partage.device.nvml import read_gpus
+from partage.device.nvml import GpuReading, read_gpus
 from partage.domain import Capability, Device, Model, Placement
 from partage.engine.base import Engine, Loaded
 from partage.engine.registry import make_engine
@@ -41,6 +41,8 @@ class Bench:
     steps: int
     memory: int
     """What the hub may use in the random steps, so that not everything fits."""
+    before: dict[str, int] = field(default_factory=dict[str, int])
+    """What the GPU held before the model's engine was started."""
 
     @property
     def on_gpu(self) -> bool:
@@ -57,6 +59,7 @@ def placement_of(device: Device, model: Model) -> Placement:
 
 @asynccontextmanager
 async def running(bench: Bench, model: Model) -> AsyncGenerator[tuple[Engine, Loaded, Placement]]:
+    bench.before[model.name] = used_bytes(bench)
     place = placement_of(bench.device, model)
     engine = make_engine(
         LaunchSpec(
@@ -75,13 +78,24 @@ async def running(bench: Bench, model: Model) -> AsyncGenerator[tuple[Engine, Lo
         await engine.stop(2.0)
 
 
-def held_bytes(bench: Bench, pid: int) -> int:
-    """As the driver counts, the CUDA context included; on the host, what is resident."""
+def held_bytes(bench: Bench, model: Model, pid: int) -> int:
+    """As the driver counts, the CUDA context included; on the host, what is resident.
+
+    In a container the driver may not name the process: what the GPU holds more than before is then taken.
+    """
     if not bench.on_gpu:
         return psutil.Process(pid).memory_info().rss
     family = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    (gpu,) = [one for one in read_gpus() if one.uuid == bench.device.id]
-    return sum(one.used_bytes or 0 for one in gpu.processes or () if one.pid in family)
+    listed = sum(one.used_bytes or 0 for one in gpu_of(bench).processes or () if one.pid in family)
+    return listed or used_bytes(bench) - bench.before[model.name]
+
+
+def used_bytes(bench: Bench) -> int:
+    return (gpu_of(bench).used_bytes or 0) if bench.on_gpu else 0
+
+
+def gpu_of(bench: Bench) -> GpuReading:
+    return next(one for one in read_gpus() if one.uuid == bench.device.id)
 
 
 async def tokens_at(engine: Engine, times: list[float], count: int = 100_000) -> str:
@@ -111,9 +125,9 @@ async def check_bytes(bench: Bench) -> None:
     for model in bench.models:
         async with running(bench, model) as (engine, loaded, place):
             assert loaded.pid is not None
-            idle = held_bytes(bench, loaded.pid)
+            idle = held_bytes(bench, model, loaded.pid)
             await use(engine, model)
-            used = held_bytes(bench, loaded.pid)
+            used = held_bytes(bench, model, loaded.pid)
             share = place.shares[0][1]
             learned = share.total_bytes - share.overhead_bytes
             copy = copies_s(bench.device, model.size_bytes)
@@ -133,13 +147,13 @@ async def check_park(bench: Bench) -> None:
         async with running(bench, model) as (engine, loaded, _):
             assert loaded.pid is not None
             before = await use(engine, model)
-            size = held_bytes(bench, loaded.pid)
+            size = held_bytes(bench, model, loaded.pid)
             parks: list[float] = []
             backs: list[float] = []
             left = 0
             for _ in range(3):
                 parks.append(await timed(asyncio.to_thread(bench.checkpoint.park, loaded.pid)))
-                left = held_bytes(bench, loaded.pid)
+                left = held_bytes(bench, model, loaded.pid)
                 backs.append(await timed(asyncio.to_thread(bench.checkpoint.unpark, loaded.pid)))
             same = await use(engine, model) == before
             there, back = copies_s(bench.device, size) or (float("nan"), float("nan"))

@@ -112,7 +112,9 @@ async def live_hub(
         )
         try:
             assert process.stdout is not None
-            url = json.loads(await process.stdout.readline())["ready"]
+            line = await process.stdout.readline()
+            assert line, (home / "hub.log").read_text()
+            url = json.loads(line)["ready"]
             timeout = aiohttp.ClientTimeout(total=600)
             session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
             yield LiveHub(url=url, pid=process.pid, log=home / "hub.log", session=session)
