@@ -182,6 +182,24 @@ def test_signals_end_a_run_at_once_though_its_hub_is_dead_or_hangs(tmp_path: Pat
     assert took_s < 4, "it waited for the hub"
 
 
+def test_a_lease_outlives_a_hub_that_is_killed(model_home: Path, tmp_path: Path):
+    config = f"devices: [{{host: true, memory: {BUDGET}}}]"
+    with running_hub(tmp_path / "hub", model_home, config=config) as first:
+        run = partage_run(first, "--memory", "300MiB", "--name", "night", "--", "sleep", "100")
+        eventually(lambda: bool(leases(first).get("night", {}).get("pids")))
+        pids = leases(first)["night"]["pids"]
+        first.process.kill()
+        first.process.wait()
+    assert run.stderr is not None
+    with running_hub(tmp_path / "hub", model_home, config=config, port=int(first.url.rpartition(":")[2])) as second:
+        assert (leases(second)["night"]["pids"], free_bytes(second)) == (pids, BUDGET - 300 * MIB)
+        while "the hub is back" not in (line := run.stderr.readline()):
+            assert line, "it ended"
+        run.terminate()
+        run.communicate(timeout=20)
+        eventually(lambda: not leases(second))
+
+
 def test_a_program_that_takes_more_than_its_lease_is_told_and_counted(hub: HubProcess):
     eventually(lambda: not leases(hub))
     code = "import time; block = b'x' * (150 << 20); time.sleep(100)"

@@ -35,8 +35,8 @@ class HubProcess:
 
 
 @contextmanager
-def running_hub(home: Path, model_home: Path, *, config: str = "") -> Generator[HubProcess]:
-    """`home` becomes a PARTAGE_HOME of its own with the models of `model_home` in it."""
+def running_hub(home: Path, model_home: Path, *, config: str = "", port: int = 0) -> Generator[HubProcess]:
+    """On a free port, unless one is given. `home` becomes a PARTAGE_HOME of its own with the models of `model_home` in it."""
     home.mkdir(exist_ok=True)
     for folder in ("blobs", "models"):
         if not (home / folder).exists():
@@ -44,7 +44,7 @@ def running_hub(home: Path, model_home: Path, *, config: str = "") -> Generator[
     (home / "partage.yaml").write_text(config)
     with (home / "hub.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "partage", "hub", "--port", "0", "--announce"],
+            [sys.executable, "-m", "partage", "hub", "--port", str(port), "--announce"],
             env={**os.environ, "PARTAGE_HOME": str(home)},
             stdout=subprocess.PIPE,
             stderr=log,

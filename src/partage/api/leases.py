@@ -30,6 +30,10 @@ class LeasesPort(Protocol):
         """Raises InvalidRequest, CannotFit, QueueFull, ShuttingDown."""
         ...
 
+    def returned(self, client: Client, id_: RequestId) -> AbstractContextManager[Lease]:
+        """Raises NotFound."""
+        ...
+
     def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] | None = None) -> None:
         """Raises NotFound."""
         ...
@@ -50,6 +54,8 @@ class LeaseOrder(msgspec.Struct, kw_only=True):
     name: Annotated[str, msgspec.Meta(max_length=100)] = ""
     pid: Pid | None = None
     max_wait: str | float | None = None
+    lease: RequestId | None = None
+    """One that the hub before this one has granted; all else was said then."""
 
 
 class Heartbeat(msgspec.Struct, kw_only=True):
@@ -67,12 +73,16 @@ class LeasesApi:
 
     async def hold(self, exchange: Exchange) -> None:
         """One line of JSON for each change; whoever closes the connection gives the lease back."""
-        wish = _wish(decode(ORDER, await exchange.read_body()), pids_count=_is_local(exchange.address))
-        with self._leases.held(exchange.client, wish) as lease:
+        with self._asked(exchange, decode(ORDER, await exchange.read_body())) as lease:
             async with while_present(exchange, Silence(SILENCE_S, NDJSON, lambda: b"\n")):
                 async for news in lease.news():
                     await write(exchange, NDJSON, msgspec.json.encode(news) + b"\n")
         await exchange.finish()
+
+    def _asked(self, exchange: Exchange, order: LeaseOrder) -> AbstractContextManager[Lease]:
+        if order.lease is not None:
+            return self._leases.returned(exchange.client, order.lease)
+        return self._leases.held(exchange.client, _wish(order, pids_count=_is_local(exchange.address)))
 
     async def heartbeat(self, exchange: Exchange) -> None:
         beat = decode(HEARTBEAT, await exchange.read_body() or b"{}")

@@ -242,7 +242,11 @@ def _line(news: News) -> str:
         case "paused" | "warned":
             return f"{news.state}: {news.reason}"
         case "orphaned":
-            return f"{news.reason}; the command goes on, but its memory is no longer promised to it"
+            return f"{news.reason}; the command goes on, but its memory is promised by nobody until the hub is back"
+        case "returned":
+            return "the hub is back, and the lease is held again"
+        case "forgotten":
+            return f"the hub is back: {news.reason}; the command goes on, but its memory is not promised to it"
         case "ended":
             return f"the hub ended the lease: {news.reason}"
         case _:

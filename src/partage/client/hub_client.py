@@ -226,7 +226,7 @@ class HubClient:
         """Hold memory of a device for work of our own: `async with hub.lease("6GiB", class_="batch") as lease`.
 
         Waits for its turn. Raises CannotFit, QueueFull; inside, LeaseLost where the hub ends it. When the hub itself goes
-        away the body goes on, without anybody's promise (`on_news` hears "orphaned").
+        away the body goes on, without anybody's promise (`on_news` hears "orphaned"), until a hub is back ("returned").
         """
         asked: JsonObject = {
             "memory": memory,
@@ -246,6 +246,7 @@ class HubClient:
             lambda order: self._lines("/admin/leases", order, None, Refused),
             beat,
             on_news,
+            self._sleep,
         )
 
     async def leases(self) -> list[JsonObject]:

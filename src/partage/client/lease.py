@@ -1,4 +1,7 @@
-"""A lease held over HTTP: asks for it, waits, keeps it alive with a heartbeat, and says what becomes of it."""
+"""A lease held over HTTP: asks for it, waits, keeps it alive with a heartbeat, and says what becomes of it.
+
+Where the hub goes away the work goes on, and the lease is claimed again from the hub that comes back.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from typing import Any
 
 import msgspec
 
-from partage.errors import EngineCrashed, LeaseLost, NotFound, PartageError
+from partage.errors import EngineCrashed, HubUnreachable, LeaseLost, PartageError, Refused
 from partage.json_value import JsonObject
 
 BEAT_EVERY_S = 4.0
+CLAIM_EVERY_S = 2.0
+"""From a hub that may be back: it keeps the memory for 15 s (hub/leases.py, TTL_S)."""
 LET_GO_S = 1.0
 """The hub finds out by itself as well, later: nobody waits long for one that does not answer."""
 
@@ -26,7 +31,8 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     """One line of POST /admin/leases."""
 
     state: str
-    """waiting, granted, paused, resumed, warned, ended; "orphaned" where the hub itself went away."""
+    """waiting, granted, paused, resumed, warned, ended; "orphaned" where the hub itself went away, then "returned", or
+    "forgotten" where the one that came back knows nothing of the lease."""
     lease: str = ""
     reason: str = ""
     position: int | None = None
@@ -56,7 +62,7 @@ class Lease:
         self._beat = beat
         self._to_tell = asyncio.Event()
         self.orphaned = False
-        """The hub has gone. The next one may give the same id to another."""
+        """The hub has gone. The next one may give the same id to another, unless it knows this lease."""
 
     async def wait_resumed(self) -> None:
         await self._running.wait()
@@ -83,7 +89,7 @@ class Lease:
             case "paused":
                 self.paused.set()
                 self._running.clear()
-            case "resumed" | "orphaned":
+            case "resumed" | "orphaned" | "returned":
                 self.orphaned = news.state == "orphaned"
                 self.paused.clear()
                 self._running.set()
@@ -95,14 +101,19 @@ class Lease:
 
 @asynccontextmanager
 async def holding(
-    order: JsonObject, open_stream: OpenStream, beat: Beat, on_news: Callable[[News], None]
+    order: JsonObject,
+    open_stream: OpenStream,
+    beat: Beat,
+    on_news: Callable[[News], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Lease]:
     """Wait for the grant, then hold it while inside. Raises what the hub refuses with, and LeaseLost when it is ended."""
     async with aclosing(open_stream(order)) as lines:
         lease = await _wait_granted(lines, beat, on_news)
         try:
             async with asyncio.TaskGroup() as tasks:
-                companions = (tasks.create_task(_listen(lease, lines, on_news)), tasks.create_task(_keep_alive(lease)))
+                listening = _listen(lease, lines, open_stream, on_news, sleep)
+                companions = (tasks.create_task(listening), tasks.create_task(_keep_alive(lease)))
                 try:
                     yield lease
                 finally:
@@ -125,28 +136,42 @@ async def _wait_granted(lines: AsyncGenerator[bytes], beat: Beat, on_news: Calla
     raise EngineCrashed("the hub went away before it granted the lease")
 
 
-async def _listen(lease: Lease, lines: AsyncGenerator[bytes], on_news: Callable[[News], None]) -> None:
+async def _listen(
+    lease: Lease,
+    lines: AsyncGenerator[bytes],
+    open_stream: OpenStream,
+    on_news: Callable[[News], None],
+    sleep: Callable[[float], Awaitable[None]],
+) -> None:
     """The end of the stream without a word is the end of the hub, not of the work: whoever works may go on."""
-    try:
+
+    def take(news: News) -> None:
+        on_news(news)
+        lease.take(news)
+
+    with contextlib.suppress(EngineCrashed):
         async for line in lines:
-            news = msgspec.json.decode(line, type=News)
-            on_news(news)
-            lease.take(news)
-    except EngineCrashed:
-        pass
-    orphaned = News(state="orphaned", lease=lease.id, reason="the hub went away")
-    on_news(orphaned)
-    lease.take(orphaned)
+            take(msgspec.json.decode(line, type=News))
+    while True:
+        if not lease.orphaned:
+            take(News(state="orphaned", lease=lease.id, reason="the hub went away"))
+        await sleep(CLAIM_EVERY_S)
+        try:
+            async with aclosing(open_stream({"lease": lease.id})) as more:
+                async for line in more:
+                    news = msgspec.json.decode(line, type=News)
+                    take(msgspec.structs.replace(news, state="returned") if news.state == "granted" else news)
+        except (EngineCrashed, HubUnreachable, Refused):
+            continue
+        except PartageError as error:
+            on_news(News(state="forgotten", lease=lease.id, reason=error.message))
+            return
 
 
 async def _keep_alive(lease: Lease) -> None:
     while True:
-        try:
+        with contextlib.suppress(PartageError):  # the hub is slow, or gone, or has ended it: the stream tells which
             await lease.beat()
-        except NotFound:
-            return  # it has ended; the stream says why
-        except PartageError:
-            pass  # the hub is slow or gone; the stream tells which
         await lease.wait_beat_due()
 
 

@@ -18,6 +18,7 @@ from partage.domain import Device, Model, Request, RequestId
 from partage.errors import PartageError, ShuttingDown
 from partage.hub.clients import Clients
 from partage.hub.demand import demand_of
+from partage.hub.kept_leases import KeptLeases
 from partage.hub.leases import Leases, OverLimit
 from partage.hub.ports import Journal, Library, Observer, Profiles
 from partage.hub.refusals import must_be_able, refusal_of
@@ -69,6 +70,7 @@ class Hub:
         journal: Journal | None = None,
         observers: Sequence[Observer] = (),
         over_limit: OverLimit = "warn",
+        kept_leases: KeptLeases | None = None,
         checkpoint: Checkpoint | None = None,
         weights: Weights | None = None,
     ) -> None:
@@ -94,7 +96,12 @@ class Hub:
         self._wake: asyncio.TimerHandle | None = None
         self._residents: Residents | None = None
         self.leases = Leases(
-            post=self.post, views=scheduler.leases_view, clock=clock, devices=devices, over_limit=over_limit
+            post=self.post,
+            views=scheduler.leases_view,
+            clock=clock,
+            devices=devices,
+            over_limit=over_limit,
+            kept=kept_leases,
         )
 
     @asynccontextmanager
@@ -104,6 +111,7 @@ class Hub:
             self._residents = Residents(self._make_engine, self.post, self.clock, tasks, checkpoint=self._checkpoint)
             for device in self.devices:
                 self.post(DeviceSeen(device))
+            self.leases.hold_again()
             try:
                 async with self.weights.watching(self.post) if self.weights else nullcontext():
                     yield self

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from partage.domain import Class, Client, DeviceId, EngineId, RequestId
-from partage.errors import PartageError
+from partage.device import mps
+from partage.domain import Class, Client, Device, DeviceId, EngineId, RequestId
+from partage.errors import InvalidRequest, PartageError
 from partage.json_value import JsonObject
 
 
@@ -26,6 +27,8 @@ class Wish:
     pids: tuple[int, ...] = ()
     """The processes at the top of what uses it, as the hub's machine numbers them."""
     max_wait_s: float | None = None
+    beats: bool = True
+    """Its holder is heard of every few seconds, or is gone. Docker tells of a container's end."""
 
 
 class Lease:
@@ -40,7 +43,8 @@ class Lease:
         self.asked_s = asked_s
         self.granted_s: float | None = None
         self.heard_s = asked_s
-        self.needs_heartbeat = True
+        self.away = False
+        """It was granted by the hub before this one, and its holder has not come back yet."""
         self.engine: EngineId | None = None
         self.device: DeviceId | None = None
         self.bytes_ = wish.bytes_
@@ -105,3 +109,25 @@ class Lease:
     def resume(self, cause: str) -> None:
         if self._stops.pop(cause, None) is not None and not self._stops:
             self.tell("resumed")
+
+
+def device_named(name: str | None, devices: Mapping[DeviceId, Device]) -> DeviceId | None:
+    """By its id, or a GPU's index. Raises InvalidRequest."""
+    if name is None or name in devices:
+        return name
+    for device in devices.values():
+        if device.kind == "cuda" and name == str(device.index):
+            return device.id
+    there = ", ".join(f"{one.index} ({one.id})" if one.kind == "cuda" else one.id for one in devices.values())
+    raise InvalidRequest(f"there is no device '{name}' here; there is {there}", field="device")
+
+
+def environment_of(lease: Lease, device: Device, *, mps_runs: Callable[[], bool]) -> JsonObject:
+    """What makes a program keep to its lease, as far as variables can."""
+    found: JsonObject = {"PARTAGE_LEASE": lease.id, "CUDA_VISIBLE_DEVICES": ""}
+    if device.kind == "cuda":
+        found["CUDA_VISIBLE_DEVICES"] = device.id
+        found |= mps.limits(device, lease.bytes_) if mps_runs() else {}
+    elif lease.wish.cores:
+        found["OMP_NUM_THREADS"] = str(lease.wish.cores)
+    return found

@@ -21,7 +21,8 @@ from partage.device.host import HOST
 from partage.device.tree import host_bytes, tree
 from partage.domain import Class, Client, Device, EngineId, RequestId
 from partage.errors import InvalidRequest, NotFound, PartageError, ShuttingDown
-from partage.hub.lease import Lease, Wish
+from partage.hub.kept_leases import KeptLeases
+from partage.hub.lease import Lease, Wish, device_named, environment_of
 from partage.json_value import JsonObject
 from partage.policy.actions import GrantLease
 from partage.policy.events import EngineMeasured, Event, LeaseAsked, LeaseDemand, LeaseEnded
@@ -53,6 +54,7 @@ class Leases:
         clock: Clock,
         devices: Sequence[Device],
         over_limit: OverLimit = "warn",
+        kept: KeptLeases | None = None,
         tree: Callable[[int], list[int]] = tree,
         host_bytes: Callable[[Sequence[int], int], int] = host_bytes,
         mps_runs: Callable[[], bool] = mps.daemon_runs,
@@ -62,6 +64,7 @@ class Leases:
         self._clock = clock
         self._devices = {device.id: device for device in devices}
         self._over_limit: OverLimit = over_limit
+        self._kept = kept
         self._tree = tree
         self._host_bytes = host_bytes
         self._mps_runs = mps_runs
@@ -87,14 +90,32 @@ class Leases:
         finally:
             self._let_go(lease)
 
+    @contextmanager
+    def returned(self, client: Client, id_: RequestId) -> Generator[Lease]:
+        """The same for a holder whose hub went away while it held the lease. Raises NotFound where this one knows nothing of it."""
+        lease = self._heard(id_, client)
+        if not lease.away:
+            raise NotFound(f"lease '{id_}' is not waiting for its holder")
+        lease.away = False
+        log.info("lease %s: its holder is back", id_)
+        try:
+            yield lease
+        finally:
+            self._let_go(lease)
+
     def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] | None = None) -> None:
         """Raises NotFound where it has ended, or is another client's."""
+        lease = self._heard(id_, client)
+        if pids is not None and pids != lease.pids:
+            lease.pids = pids
+            self._keep()
+
+    def _heard(self, id_: RequestId, client: Client) -> Lease:
         lease = self.open.get(id_)
         if lease is None or lease.client.name != client.name or lease.ended:
             raise NotFound(f"there is no lease '{id_}' any more")
         lease.heard_s = self._clock.now_s()
-        if pids is not None:
-            lease.pids = pids
+        return lease
 
     def end(self, id_: RequestId, reason: str) -> None:
         """Raises NotFound."""
@@ -103,13 +124,32 @@ class Leases:
             raise NotFound(f"there is no lease '{id_}'")
         log.info("lease %s ends: %s", id_, reason)
         lease.end(reason)
+        if lease.away:
+            self._let_go(lease)
 
-    def _ask(self, client: Client, wish: Wish) -> Lease:
+    def hold_again(self) -> None:
+        """What the hub before this one had granted, before anything else is promised. Its holders have TTL_S to come back."""
+        for one in self._kept.read() if self._kept is not None else ():
+            try:
+                lease = self._ask(one.client, one.wish, one.id)
+            except PartageError as error:  # the devices, or their budgets, are others now
+                log.warning("lease %s is not held again: %s", one.id, error.message)
+                continue
+            lease.away = True
+            if lease.engine is None:
+                self.end(lease.id, "there is no room for it any more")
+
+    def _keep(self) -> None:
+        """Not when the hub goes: whoever holds a lease then may find it again."""
+        if self._kept is not None and not self._closing:
+            self._kept.write(self._by_engine.values())
+
+    def _ask(self, client: Client, wish: Wish, id_: RequestId | None = None) -> Lease:
         class_ = client.class_ if wish.class_ is None else Class(max(client.class_, wish.class_))
-        device = self._device_named(wish.device)
+        device = device_named(wish.device, self._devices)
         if not wish.exclusive and wish.bytes_ <= 0:
             raise InvalidRequest("memory: say how much the lease is of, for example 6GiB", field="memory")
-        lease = Lease(self._new_id(wish), client, class_, wish, self._clock.now_s())
+        lease = Lease(id_ or self._new_id(wish), client, class_, wish, self._clock.now_s())
         self.open[lease.id] = lease
         asked = LeaseDemand(
             id=lease.id,
@@ -132,16 +172,7 @@ class Leases:
 
     def _new_id(self, wish: Wish) -> RequestId:
         word = re.sub(r"[^A-Za-z0-9._-]+", "-", wish.name).strip("-")[:40] or "lease"
-        return f"{word}-{next(self._numbers)}"
-
-    def _device_named(self, name: str | None) -> str | None:
-        if name is None or name in self._devices:
-            return name
-        for device in self._devices.values():
-            if device.kind == "cuda" and name == str(device.index):
-                return device.id
-        there = ", ".join(f"{one.index} ({one.id})" if one.kind == "cuda" else one.id for one in self._devices.values())
-        raise InvalidRequest(f"there is no device '{name}' here; there is {there}", field="device")
+        return next(id_ for number in self._numbers if (id_ := f"{word}-{number}") not in self.open)
 
     def _let_go(self, lease: Lease) -> None:
         lease.ended = True
@@ -149,6 +180,7 @@ class Leases:
             return  # refused: the policy has forgotten it
         if lease.engine is not None:
             self._by_engine.pop(lease.engine, None)
+            self._keep()
         if lease.engine is not None and self._living(lease):
             self._leaving[lease.id] = (lease, self._clock.now_s() + LINGER_S)
         else:
@@ -165,6 +197,7 @@ class Leases:
         lease.bytes_ = lease.counted_bytes = grant.bytes_
         lease.granted_s = lease.heard_s = self._clock.now_s()
         self._by_engine[grant.engine] = lease
+        self._keep()
         log.info("lease %s: %s of %s", lease.id, format_bytes(grant.bytes_), grant.device)
         lease.tell(
             "granted",
@@ -172,7 +205,7 @@ class Leases:
             device=grant.device,
             bytes=grant.bytes_,
             waited_s=lease.granted_s - lease.asked_s,
-            environment=self._environment(lease),
+            environment=environment_of(lease, self._devices[grant.device], mps_runs=self._mps_runs),
         )
 
     def refused(self, id_: RequestId, error: PartageError) -> bool:
@@ -205,17 +238,6 @@ class Leases:
             else:
                 lease.leave()
 
-    def _environment(self, lease: Lease) -> JsonObject:
-        """What makes a program keep to its lease, as far as variables can."""
-        found: JsonObject = {"PARTAGE_LEASE": lease.id, "CUDA_VISIBLE_DEVICES": ""}
-        device = self._devices[lease.device or HOST]
-        if device.kind == "cuda":
-            found["CUDA_VISIBLE_DEVICES"] = device.id
-            found |= mps.limits(device, lease.bytes_) if self._mps_runs() else {}
-        elif lease.wish.cores:
-            found["OMP_NUM_THREADS"] = str(lease.wish.cores)
-        return found
-
     def look(self, gpus: Sequence[Holdings] = ()) -> None:
         """Who is gone, who waits where, and what each holder really has."""
         now_s = self._clock.now_s()
@@ -227,7 +249,7 @@ class Leases:
         self._tell_waiting([lease for lease in self.open.values() if lease.engine is None])
         for lease in [lease for lease in self.open.values() if lease.engine is not None]:
             lease.heard_s = now_s if deaf else lease.heard_s
-            if lease.needs_heartbeat and not lease.ended and now_s - lease.heard_s > TTL_S:
+            if lease.wish.beats and not lease.ended and now_s - lease.heard_s > TTL_S:
                 self.lost.append((now_s, lease.id))
                 self.end(lease.id, f"its holder has not been heard of for {TTL_S:.0f} s")
             else:

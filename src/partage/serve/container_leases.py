@@ -82,10 +82,10 @@ class ContainerLeases:
             name=container.name,
             pids=self._pids(container),
             max_wait_s=FOR_EVER_S,
+            beats=False,
         )
         try:
             with hold(self._client_of(container), wish) as lease:
-                lease.needs_heartbeat = False  # Docker tells when it ends
                 await self._follow(container, lease)
         except PartageError as error:
             log.warning("container %s has no lease: %s", container.name, error.message)

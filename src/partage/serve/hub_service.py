@@ -24,6 +24,7 @@ from partage.hub.desk import Desk
 from partage.hub.footprints import FOOTPRINTS, Footprints
 from partage.hub.hub import Hub
 from partage.hub.journal import Journal
+from partage.hub.kept_leases import LEASES, KeptLeases
 from partage.hub.library import Library
 from partage.hub.load_times import LOAD_TIMES, LoadTimes
 from partage.hub.ports import Observer
@@ -155,6 +156,7 @@ def build_hub(
         journal=journal,
         observers=[*observers, footprints],
         over_limit=config.leases.over_limit,
+        kept_leases=KeptLeases(config.home / LEASES),
         checkpoint=checkpoint,
         weights=weights,
     )

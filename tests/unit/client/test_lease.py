@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from partage.client.lease import BEAT_EVERY_S, News, holding
-from partage.errors import EngineCrashed, LeaseLost, QueueFull
+from partage.errors import EngineCrashed, HubUnreachable, LeaseLost, NotFound, QueueFull, ShuttingDown
 from partage.json_value import JsonObject
 
 GRANTED: JsonObject = {"state": "granted", "lease": "x-1", "device": "host", "bytes": 5, "environment": {"A": "b"}}
@@ -23,11 +23,13 @@ class Hub:
         for one in said:
             self.lines.put_nowait(one)
         self.open = False
+        self.orders: list[JsonObject] = []
         self.beats: list[tuple[str, tuple[int, ...]]] = []
         self.news: list[str] = []
 
     async def stream(self, order: JsonObject) -> AsyncGenerator[bytes]:
         self.open = True
+        self.orders.append(order)
         try:
             while (one := await self.lines.get()) is not None:
                 if isinstance(one, Exception):
@@ -108,6 +110,33 @@ async def test_once_the_hub_has_gone_nobody_beats_for_a_lease_that_its_successor
         for _ in range(10):
             await asyncio.sleep(0)
     assert hub.beats == []
+
+
+async def soon(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def test_the_lease_is_claimed_again_from_the_hub_that_comes_back():
+    hub = Hub(GRANTED, None, HubUnreachable(), ShuttingDown(), GRANTED, {"state": "paused"})
+    async with holding({"memory": 5}, hub.stream, hub.beat, hub.hear, soon) as lease:
+        await lease.paused.wait()
+        assert not lease.orphaned
+        lease.used_by(7)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert hub.orders == [{"memory": 5}, *[{"lease": "x-1"}] * 3]
+    assert hub.news == ["granted", "orphaned", "returned", "paused"]
+    assert hub.beats[-1] == ("x-1", (7,))
+    assert not hub.open
+
+
+async def test_a_hub_that_knows_nothing_of_the_lease_is_asked_once_and_the_body_goes_on():
+    hub = Hub(GRANTED, None, NotFound("there is no lease 'x-1' any more"))
+    async with holding({}, hub.stream, hub.beat, hub.hear, soon) as lease:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert lease.orphaned
+    assert hub.news == ["granted", "orphaned", "forgotten"]
 
 
 async def test_a_refusal_comes_out_as_it_is():

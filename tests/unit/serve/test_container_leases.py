@@ -87,7 +87,7 @@ async def test_a_container_holds_its_lease_from_its_start_to_its_end(
         await settled()
         (lease,) = hub.leases
         assert (lease.client, lease.class_) == (Client(name="train", class_=Class.BATCH), Class.BATCH)
-        assert (lease.wish.bytes_, lease.wish.name, lease.needs_heartbeat) == (6 << 30, "train", False)
+        assert (lease.wish.bytes_, lease.wish.name, lease.wish.beats) == (6 << 30, "train", False)
         watching.look([BATCH])
         await settled()
         assert len(hub.leases) == 1
