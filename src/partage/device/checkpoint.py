@@ -7,7 +7,7 @@ be done to processes with unified memory, memory shared over IPC, or MPS: they a
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
 from typing import Any, Protocol
 
@@ -85,6 +85,13 @@ class CudaCheckpoint:
             log.exception("process %d could not be unlocked", pid)
 
 
+def bindings_installed() -> bool:
+    try:
+        return importlib.util.find_spec("cuda.core") is not None
+    except ImportError:
+        return False
+
+
 def find_checkpoint(driver_version: str | None) -> CudaCheckpoint | None:
     """None where the driver is too old or absent, or the extra `partage[gpu]` is not installed: park is stop."""
     major = (driver_version or "").partition(".")[0]
@@ -95,7 +102,7 @@ def find_checkpoint(driver_version: str | None) -> CudaCheckpoint | None:
         driver: Any = importlib.import_module("cuda.bindings.driver")
         (status,) = driver.cuInit(0)  # no context, no device memory: only the driver itself
     except ImportError as error:
-        log.info("engines are not parked in RAM: %s (pip install 'partage[gpu]')", error)
+        log.info("engines are not parked in RAM: %s (pip install cuda-core cuda-bindings)", error)
         return None
     except (RuntimeError, OSError) as error:  # of the bindings, where there is no libcuda (the `compute` capability)
         log.warning("engines are not parked in RAM: %s", error)

@@ -14,6 +14,7 @@ CHECKS = (
     Check("visible_devices", gpu_checks.visible_devices),
     Check("engine_build", gpu_checks.engine_build),
     Check("driver_age", gpu_checks.driver_age),
+    Check("parking", gpu_checks.parking),
     Check("compute_mode", gpu_checks.compute_mode),
     Check("mig", gpu_checks.mig),
     Check("mps", gpu_checks.mps),

@@ -20,6 +20,7 @@ import psutil
 from partage import __version__
 from partage.clock import unix_s
 from partage.config import Config
+from partage.device.checkpoint import bindings_installed
 from partage.device.mps import daemon_runs
 from partage.device.nvml import Nvml
 from partage.device.processes import Processes
@@ -65,6 +66,7 @@ async def gather(
         refused_nodes=tuple(node for node in nodes if _refused(node)),
         owners=reading.owners,
         mps_daemon=daemon_runs(),
+        checkpoint_bindings=bindings_installed(),
         build=await asyncio.to_thread(_build, config) if reading.survey.gpus else None,
         in_container=in_container(root),
         host_pids=reading.host_pids,

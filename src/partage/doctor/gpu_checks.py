@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from partage.device.checkpoint import LEAST_DRIVER
 from partage.doctor.finding import Finding
 from partage.doctor.machine import Machine
 from partage.quantities import format_bytes
@@ -135,6 +136,31 @@ def driver_age(machine: Machine) -> Iterator[Finding]:
             why="engines built for CUDA 12 do not start",
             mend="sudo apt install nvidia-driver && sudo reboot",
         )
+
+
+def parking(machine: Machine) -> Iterator[Finding]:
+    major = (machine.survey.driver_version or "").split(".")[0]
+    if not machine.survey.gpus or not major.isdigit():
+        return
+    if int(major) < LEAST_DRIVER:
+        found, mend = (
+            f"driver {machine.survey.driver_version}; it takes {LEAST_DRIVER}",
+            "sudo apt install nvidia-driver && sudo reboot",
+        )
+    elif not machine.checkpoint_bindings:
+        found, mend = (
+            "cuda-core is not installed",
+            "pip install cuda-core cuda-bindings   # where partage is; then restart the hub",
+        )
+    else:
+        return
+    yield Finding(
+        severity="hint",
+        looked_at="whether idle models can be parked in RAM",
+        found=found,
+        why="a model that makes room for another is ended, and loaded anew when it is asked for",
+        mend=mend,
+    )
 
 
 def compute_mode(machine: Machine) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ class Machine:
     """Of them, those that may not be opened."""
     owners: Mapping[DeviceId, tuple[Owner, ...]] = field(default_factory=dict[DeviceId, tuple[Owner, ...]])
     mps_daemon: bool = False
+    checkpoint_bindings: bool = True
+    """cuda-core is installed."""
 
     # the engine
     build: Build | None = None

@@ -117,6 +117,14 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
         (replace(HEALTHY, build=Build(path="/bin/l", complaint="libcudart.so.12: not found")), "libcudart", "restart"),
     ],
     "driver_age": [(replace(HEALTHY, survey=replace(surveyed(), driver_version="470.182.03")), "470.182.03", "apt")],
+    "parking": [
+        (replace(HEALTHY, checkpoint_bindings=False), "cuda-core is not installed", "pip install cuda-core"),
+        (
+            replace(HEALTHY, survey=replace(surveyed(), driver_version="550.54")),
+            "driver 550.54; it takes 570",
+            "reboot",
+        ),
+    ],
     "compute_mode": [(replace(HEALTHY, survey=surveyed(FakeGpu(compute_mode=3))), "exclusive_process", "-c DEFAULT")],
     "mig": [(replace(HEALTHY, survey=surveyed(FakeGpu(mig=True))), "on", "-mig 0")],
     "mps": [(replace(HEALTHY, mps_daemon=True), "MPS", "quit")],
