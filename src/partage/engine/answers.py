@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from partage.engine.connection import UNREADABLE, Connection, error_of
 from partage.errors import EngineCrashed, EngineError
 from partage.json_value import JsonObject
-from partage.work import Delta, Done, Output, PromptProgress, TokenLogprob, ToolCall, Usage
+from partage.work import ChatWork, Delta, Done, Output, PromptProgress, Sampling, TokenLogprob, ToolCall, Usage
 
 
 class Reader(Protocol):
@@ -114,6 +115,7 @@ class _Chunk(msgspec.Struct, rename={"verbose": "__verbose"}):
     error: object = None
 
 
+ONE_TOKEN = Sampling(max_tokens=1)
 DONE = b"data: [DONE]"
 """The last of an answer in OpenAI's dialect; the connection itself ends a moment later."""
 
@@ -238,9 +240,11 @@ class CompletionReader:
         return Done(finish_reason=reason, usage=usage, stop=last.stopping_word)
 
 
-async def count_by_answering(outputs: AsyncGenerator[Output, None]) -> AsyncGenerator[Output, None]:
-    """What a conversation counts, where a server can only be asked by having it answered: best with one token."""
-    async with aclosing(outputs):
+async def count_by_answering(
+    chat: ChatWork, answer: Callable[[ChatWork], AsyncGenerator[Output, None]]
+) -> AsyncGenerator[Output, None]:
+    """What a conversation counts, where a server can only be asked by having it answered: with one token."""
+    async with aclosing(answer(replace(chat, sampling=ONE_TOKEN, format=None))) as outputs:
         async for output in outputs:
             if isinstance(output, Done):
                 yield Done(finish_reason="count", usage=Usage(prompt_tokens=output.usage.prompt_tokens))

@@ -187,8 +187,9 @@ class LlamaCpp:
         """Weigh it, per device of the spec.
 
         On a GPU: the buffers in llama.cpp's log; what the driver takes for the process comes on top, and is the hub's to
-        measure (hub/weighing.py). On the host, where pages count when they are touched: the process's own pages, the mapped weights (they must stay for it to be quick),
-        and what it is yet to touch: compute buffers and the prompt cache up to its limit.
+        measure (hub/weighing.py). On the host, where pages count when they are touched: the process's own pages, the mapped
+        weights (they must stay for it to be quick), and what it is yet to touch: compute buffers and the prompt cache up to
+        its limit.
         """
         buffers = child.log.buffers
         if not buffers:

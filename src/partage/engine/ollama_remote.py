@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import assert_never
 
 import msgspec
@@ -96,7 +95,7 @@ class OllamaRemote(Adopted):
             case EmbedWork():
                 return self._embed(work)
             case CountWork(chat=chat):
-                return count_by_answering(self._outputs(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
+                return count_by_answering(chat, self._outputs)
             case _:
                 assert_never(work)
 

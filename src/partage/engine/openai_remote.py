@@ -25,7 +25,6 @@ from partage.work import (
     Message,
     Output,
     OutputFormat,
-    Sampling,
     Usage,
     Vectors,
     Work,
@@ -66,7 +65,7 @@ class OpenAIRemote(Adopted):
             case EmbedWork():
                 return self._embed(work)
             case CountWork(chat=chat):
-                return count_by_answering(self.stream(replace(chat, sampling=Sampling(max_tokens=1), format=None)))
+                return count_by_answering(chat, self.stream)
             case _:
                 assert_never(work)
 

@@ -35,7 +35,6 @@ EMBED_CHARACTERS_AT_ONCE = 8192
 """About two seconds of work on two slow cores: an embedding request cannot be cancelled once it is sent."""
 EMBED_INPUTS_AT_ONCE = 32
 CHARACTERS_PER_TOKEN = 4
-ONE_TOKEN = Sampling(max_tokens=1)
 
 
 class _Defaults(msgspec.Struct, frozen=True):
@@ -84,7 +83,7 @@ class Upstream:
             case EmbedWork():
                 return self._embed(work)
             case CountWork(chat=chat) if any(message.images for message in chat.messages):
-                return count_by_answering(self.stream(replace(chat, sampling=ONE_TOKEN, format=None)))
+                return count_by_answering(chat, self.stream)
             case CountWork(chat=chat):
                 return self._count(chat)
             case _:

@@ -24,7 +24,7 @@ NEVER = 2**31 - 1
 DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65536
 VOCABULARY_BYTES = 32 << 20
 """About what is taken from the heap before the KV cache."""
-STACKS = 32
+STACKS = 24
 """A server starts a thread per slot and some ten more."""
 
 
