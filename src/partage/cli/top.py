@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import typer
 
 from partage.cli.terminal import Url, errors
 from partage.client.hub_client import HubClient
 from partage.config import load_config
+from partage.errors import ConfigError
 from partage.serve.extras import require
 from partage.serve.services import hub_url
 
@@ -20,6 +22,8 @@ def register(app: typer.Typer) -> None:
 def top_command(url: Url = None) -> None:
     """Watch devices, models, clients, queue and alerts in the terminal; sort, filter, unload, pin, pause from the keyboard."""
     with errors():
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # it draws on stderr, for ever
+            raise ConfigError("partage top needs a terminal; for programs: partage ps --json")
         asyncio.run(_top(url))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from partage.cli import lint, main
 from partage.cli.terminal import counted, table_of, with_scheme
@@ -57,3 +58,9 @@ def test_lint_prints_json_as_the_other_commands_do(tmp_path: Path, capsys: pytes
     compose.write_text("services: {a: {image: ollama/ollama, environment: {OLLAMA_MAX_VRAM: 1}}}\n")
     assert lint.main(["--json", str(compose)]) == 1
     assert json.loads(capsys.readouterr().out)[0]["code"].startswith("PG")
+
+
+def test_top_without_a_terminal_says_what_programs_ask_instead():
+    said = CliRunner().invoke(main.build("top"), ["top"])
+    assert said.exit_code == 2
+    assert "partage ps --json" in said.stderr
