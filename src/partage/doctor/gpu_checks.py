@@ -110,6 +110,18 @@ def visible_devices(machine: Machine) -> Iterator[Finding]:
             why="CUDA sees nothing from the first wrong entry on: No GPU detected. A container counts its own GPUs from 0",
             mend="unset CUDA_VISIBLE_DEVICES   # and choose with `devices: [{gpu: UUID}]` in partage.yaml",
         )
+    elif (
+        any(map(str.isdigit, shown.split(",")))
+        and len({gpu.name for gpu in machine.survey.gpus}) > 1
+        and machine.environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+    ):
+        yield Finding(
+            severity="warning",
+            looked_at="CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER and the kinds of GPUs that are here",
+            found=f"CUDA_VISIBLE_DEVICES={shown} counts different GPUs: CUDA the fastest first, the hub and nvidia-smi by the bus",
+            why="the hub and other programs may mean different GPUs by one number",
+            mend="export CUDA_DEVICE_ORDER=PCI_BUS_ID   # for all of them; or name GPUs by UUID (nvidia-smi -L)",
+        )
 
 
 def engine_build(machine: Machine) -> Iterator[Finding]:

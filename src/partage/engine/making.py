@@ -32,6 +32,7 @@ OPTIONS = (
     "LLAMA_USE_PREBUILT_UI=OFF",  # it would be downloaded while it builds
     "LLAMA_OPENSSL=OFF",  # it is spoken to over a unix socket
 )
+USUAL_NVCC = "/usr/local/cuda/bin/nvcc"
 BYTES_PER_JOB = 2 << 30
 """What nvcc takes for the largest files."""
 
@@ -44,19 +45,24 @@ def make_server(
     `archive`: the source, where there is no network. `work`: kept for the next time. Raises EngineError.
     """
     architectures = sorted({one.replace(".", "") for one in capabilities})
-    missing = [tool for tool in ("cmake", "c++", *(["nvcc"] if architectures else [])) if shutil.which(tool) is None]
-    if missing:
+    nvcc = shutil.which("nvcc") or shutil.which(USUAL_NVCC)
+    missing = [tool for tool in ("cmake", "c++") if shutil.which(tool) is None]
+    if missing or (architectures and nvcc is None):
         raise EngineError(
-            f"to build llama-server it takes {', '.join(missing)} on the PATH: the packages cmake and g++, and CUDA's toolkit "
-            "(/usr/local/cuda/bin is where nvcc usually is)"
+            f"to build llama-server it takes {', '.join([*missing, *([] if nvcc else ['nvcc'])])}: cmake and g++ (packages of the "
+            "system; pip has cmake, too), and nvcc of CUDA's toolkit, on the PATH or in /usr/local/cuda/bin"
         )
     with tempfile.TemporaryDirectory(prefix="partage-llama-") as temporary:
         directory = (work or Path(temporary)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
         tree = unpacked(archive or _downloaded(directory), directory / "source")
         build = directory / "build"
-        on_cuda = [f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"] if architectures else ["-DGGML_CUDA=OFF"]
-        _run("cmake", "-S", str(tree), "-B", str(build), *(f"-D{option}" for option in OPTIONS), *on_cuda)
+        options = [*OPTIONS, f"CMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"]
+        if not architectures:
+            options = [*OPTIONS, "GGML_CUDA=OFF"]
+        elif nvcc is not None and shutil.which("nvcc") is None:  # CMake looks on the PATH itself
+            options += [f"CMAKE_CUDA_COMPILER={nvcc}", f"CUDAToolkit_ROOT={Path(nvcc).parent.parent}"]
+        _run("cmake", "-S", str(tree), "-B", str(build), *(f"-D{option}" for option in options))
         _run("cmake", "--build", str(build), "--target", TARGET, "-j", str(jobs()))
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f"{target.name}.new")
@@ -72,8 +78,10 @@ def unpacked(archive: Path, into: Path) -> Path:
     """Where llama.cpp's tree is in it. Raises EngineError."""
     try:
         if not into.exists():
+            half = into.with_name(f"{into.name}.half")
             with tarfile.open(archive) as tar:
-                tar.extractall(into, filter="data")
+                tar.extractall(half, filter="data")
+            half.rename(into)
     except (OSError, tarfile.TarError) as error:
         raise EngineError(f"{archive} cannot be unpacked: {error}") from error
     trees = (one.parent for one in into.rglob("CMakeLists.txt") if (one.parent / "ggml/src").is_dir())

@@ -110,6 +110,7 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
         (replace(IN_CONTAINER, environment={"CUDA_VISIBLE_DEVICES": "1"}), "=1", "unset"),
         (replace(HEALTHY, environment={"CUDA_VISIBLE_DEVICES": ""}), "''", "unset"),
         (replace(HEALTHY, environment={"CUDA_VISIBLE_DEVICES": "0,GPU-7"}), "0 to 0", "unset"),
+        (replace(HEALTHY, survey=surveyed(FakeGpu(), FakeGpu(uuid="GPU-1", name="RTX 4090"))), "fastest", "PCI_BUS_ID"),
     ],
     "engine_build": [
         (replace(HEALTHY, build=Build(devices=())), "built-in llama.cpp can only use the CPU", "partage engine build"),
