@@ -165,6 +165,7 @@ def _forget(state: State, engine: str) -> Resident | None:
         return None
     if resident.phase == "starting":
         _no_longer_loading(state, resident)
+    resident.phase = "stopping"  # a plan may count on its leaving still
     turns.leaves(state, resident)
     state.turns.paused.pop(engine, None)
     if resident.serving:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 
-from partage.domain import Class, Device
+from partage.domain import Class, Device, DeviceId
 from partage.policy.actions import PauseEngine, PauseReason, ResumeEngine
 from partage.policy.state import Resident, State
 
@@ -97,7 +97,7 @@ def settle(state: State) -> None:
         for resident in turns.contending.values():
             resident.ran_s += passed_s
         return
-    got, missed = set[tuple[str, Class | None]](), set[tuple[str, Class | None]]()
+    got, missed = set[tuple[DeviceId, Class | None]](), set[tuple[DeviceId, Class | None]]()
     for resident in turns.contending.values():
         places = [(device, resident.turn_class) for device in resident.contends_on]
         if resident.paused:
@@ -108,7 +108,8 @@ def settle(state: State) -> None:
             got.update(places)
     for key, owed_s in turns.owed_s.items():
         share = state.settings.class_shares[key[1]]
-        grows = share if key in missed and key not in got else share - 1 if key in got else -share  # -: did not want it
+        served = key in got and (key in turns.in_share or key not in missed or not _others(key, got))
+        grows = share - 1 if served else share if key in missed else -share  # -: did not want it
         turns.owed_s[key] = min(max(owed_s + grows * passed_s, 0.0), 2 * _slice_due_s(state, key[1]))
         if turns.owed_s[key] <= _ROUNDING_S:
             turns.in_share.discard(key)
@@ -250,6 +251,11 @@ def _slice_due_s(state: State, class_: Class) -> float:
     """What a class is owed after a window without its share: it is had in one slice, at the window's end (case 1)."""
     share = state.settings.class_shares[class_]
     return state.settings.share_window_s * share * (1 - share)
+
+
+def _others(key: tuple[DeviceId, Class], got: set[tuple[DeviceId, Class | None]]) -> bool:
+    """Whether another class computes there: what fits beside it is not what the class is owed, where others of it wait."""
+    return any(device == key[0] and class_ != key[1] for device, class_ in got)
 
 
 def _in_share(state: State, resident: Resident) -> bool:

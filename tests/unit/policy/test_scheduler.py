@@ -681,3 +681,24 @@ def test_batch_work_takes_no_memory_while_a_person_waits_for_it() -> None:
     town.finish("person", "cancelled")
     town.pass_time(20.0)
     assert town.stopping == {"idle#2"}
+
+
+def test_victim_that_dies_while_another_drains_serves_nobody() -> None:
+    town = Town(None, gpu("gpu", 16))
+    for name in ("a", "b"):
+        town.learn(name, placement(("gpu", 8), slots=2))
+    town.learn("large", placement(("gpu", 16)))
+    town.ask("first", "a", output_tokens=1500)
+    town.make_ready("a#1")
+    town.ask("second", "b", output_tokens=9000)
+    town.make_ready("b#2")
+    town.ask("large", "large", "you", class_=Class.INTERACTIVE)
+    town.pass_time(40.0)
+    assert all(resident.gated for resident in town.scheduler.state.residents.values())
+    town.crash("a#1")
+    town.ask("short", "a", class_=Class.INTERACTIVE, output_tokens=10)
+    town.pass_time(60.0)
+    assert "short" not in town.serving
+    town.finish("second")
+    town.settle()
+    assert not town.open

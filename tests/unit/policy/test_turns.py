@@ -302,6 +302,18 @@ def by_hand(town: Town, model: str, *, paused: bool = True) -> None:
     town.tell(events.PauseAsked(model=model, paused=paused))
 
 
+def test_engine_whose_class_computes_in_another_that_fits_beside_people_has_the_share_too() -> None:
+    town = Town(None, host(100, cores=2))
+    for name, threads in {"chat": 1, "small": 1, "large": 2}.items():
+        town.learn(name, placement(("host", 10), threads=threads))
+        ready(town, name)
+    town.ask("1", "chat", class_=PEOPLE, output_tokens=100_000)
+    for name in ("small", "large"):
+        town.ask(name, name, class_=NORMAL, output_tokens=100_000)
+    town.pass_time(100.0)  # Town complains of a pause beyond the bound
+    assert town.computed_s[engine(town, "large")] > 5.0
+
+
 def test_what_is_paused_by_hand_does_not_compute_until_it_is_let_go() -> None:
     town = on_two_cores("a", "b")
     town.ask("first", "a", class_=PEOPLE)
