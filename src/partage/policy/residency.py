@@ -25,23 +25,24 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
     model = resident.model
     for waiting in _outgrowing(model, resident):
         _put_again(model, waiting, resident.context_tokens)
-    resident.owed = min(_head_group(state, model), max(state.settings.head_group, resident.slots))
+    resident.owed = _head_group(state, model, most=max(state.settings.head_group, resident.slots))
     state.place(model)
     state.schedule_expiry(resident)
     return resident
 
 
-def _head_group(state: State, model: ModelState) -> int:
+def _head_group(state: State, model: ModelState, *, most: int) -> int:
     """Those that called it. Batch work and who floods do not keep it, but for one: a load never serves nobody."""
     if not model.queue.ready_count:
         return 0
-    called = [
-        line
-        for group in model.queue.groups[: Class.BATCH]
-        for line in group.lines.values()
-        if not state.accounts.floods(line.account)
-    ]
-    return max(1, sum(line.timely_count + line.late_count for line in called))
+    called = 0
+    for group in model.queue.groups[: Class.BATCH]:
+        for line in group.lines.values():
+            if called >= most:
+                return most
+            if not state.accounts.floods(line.account):
+                called += line.timely_count + line.late_count
+    return min(max(1, called), most)
 
 
 def measured(state: State, event: events.EngineMeasured) -> None:

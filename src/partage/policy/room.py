@@ -125,7 +125,11 @@ def planned_devices(state: State) -> set[DeviceId]:
 
 
 def room_bytes(state: State) -> int:
-    return sum(max(0, state.ledger.free_bytes(device)) for device in state.ledger.devices)
+    """Free, and promised to nobody; none while every device is being loaded, for what fits must wait for its link."""
+    ledger = state.ledger
+    if all([state.loading.get(device) for device in ledger.devices]):
+        return 0
+    return sum([max(0, ledger.free_bytes(device) - promised_bytes(state, device)) for device in ledger.devices])
 
 
 def fits_free(state: State, placement: Placement) -> bool:

@@ -68,9 +68,10 @@ def seek_room(state: State) -> None:
     without: list[ModelState] = []
     room = room_bytes(state)
     for model in leases.in_order(state, islice(state.unplaced.values(), 4 * state.settings.candidates)):
-        if (
-            model.resident is None and model.not_before_s <= state.now_s and model.least_bytes > room
-        ) or not start_if_free(state, model):
+        too_large = model.least_bytes > room and model.lease is None  # a lease needs no link
+        if (too_large and model.resident is None and model.not_before_s <= state.now_s) or not start_if_free(
+            state, model
+        ):
             without.append(model)
         else:
             room = room_bytes(state)
