@@ -42,6 +42,8 @@ class Account:
     """Held now. They are no part of its concurrency: who holds a lease may ask questions meanwhile."""
     turns: dict[int, Turn] = field(default_factory=dict[int, Turn])
     """Where it has requests waiting, by identity."""
+    placed_s: float | None = None
+    """The virtual time at which it stands among the active; any other place it had there is stale."""
 
     @property
     def active(self) -> bool:
@@ -83,21 +85,31 @@ class Accounts:
         """Call before its first request is counted: lifts it if it was idle."""
         if not account.active:
             account.virtual_s = max(account.virtual_s, self.least_s())
-            heapq.heappush(self._active, (account.virtual_s, account.name))
+            self._place(account)
 
     def least_s(self) -> float:
         """Virtual time of the active client that is furthest behind; never runs backwards."""
         while self._active:
-            virtual_s, name = self._active[0]
+            placed_s, name = self._active[0]
             account = self.by_name[name]
-            if account.active and virtual_s >= account.virtual_s:
-                self._floor_s = max(self._floor_s, account.virtual_s)
-                break
-            if account.active:
+            if placed_s != account.placed_s:
+                heapq.heappop(self._active)
+            elif not account.active:
+                heapq.heappop(self._active)
+                account.placed_s = None
+            elif placed_s < account.virtual_s:
+                account.placed_s = account.virtual_s
                 heapq.heapreplace(self._active, (account.virtual_s, name))
             else:
-                heapq.heappop(self._active)
+                self._floor_s = max(self._floor_s, account.virtual_s)
+                break
         return self._floor_s
+
+    def _place(self, account: Account) -> None:
+        """Unless it stands before where it belongs: it is found there in time."""
+        if account.placed_s is None or account.virtual_s < account.placed_s:
+            account.placed_s = account.virtual_s
+            heapq.heappush(self._active, (account.virtual_s, account.name))
 
     def entitlement(self, account: Account) -> float:
         """1 for who received about as much as the average client lately; who received twice that has a half."""
@@ -139,6 +151,6 @@ class Accounts:
         account.served_s += gpu_s
         account.virtual_s += gpu_s / account.weight
         if gpu_s < 0:
-            heapq.heappush(self._active, (account.virtual_s, account.name))
+            self._place(account)
             for turn in account.turns.values():
                 turn.offer()

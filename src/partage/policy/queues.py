@@ -49,6 +49,7 @@ class Waiting:
 
 
 _Timed: TypeAlias = tuple[float, int, Waiting]
+_Place: TypeAlias = "tuple[float, int, Line]"
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +64,9 @@ class Line:
     late_count: int = 0
     aged: bool = False
     """Its oldest late request has lost patience: it counts as timely."""
+    place: _Place | None = None
+    """Its entry in one of the group's heaps; an entry that no line has for its place is stale."""
+    placed_in_front: bool = False
 
     @property
     def in_front(self) -> bool:
@@ -91,8 +95,8 @@ class Group:
     """Sum of arrival times: with the count, it gives the sum of ages at any time."""
     late_arrived_s: float = 0.0
     work_s: float = 0.0
-    _fair: list[tuple[float, int, Line]] = field(default_factory=list[tuple[float, int, Line]])
-    _behind: list[tuple[float, int, Line]] = field(default_factory=list[tuple[float, int, Line]])
+    _fair: list[_Place] = field(default_factory=list[_Place])
+    _behind: list[_Place] = field(default_factory=list[_Place])
     _due: list[_Timed] = field(default_factory=list[_Timed])
     _aging: list[_Timed] = field(default_factory=list[_Timed])
     _deadlines: list[_Timed] = field(default_factory=list[_Timed])
@@ -142,14 +146,18 @@ class Group:
         if line.timely_count + line.late_count == 0:
             del self.lines[waiting.account.name]
             del waiting.account.turns[id(line)]
+            line.place = None
         if not self.lines:
             self._forget()
 
     def offer(self, line: Line) -> None:
-        """Put a line where its client's virtual time places it; entries it had before are found stale."""
+        """Put a line where its client's virtual time places it, unless it is placed before: it is found there in time."""
+        in_front, virtual_s = line.in_front, line.account.virtual_s
+        if line.place is not None and line.placed_in_front == in_front and line.place[0] <= virtual_s:
+            return
         self._offers += 1
-        heap = self._fair if line.in_front else self._behind
-        heapq.heappush(heap, (line.account.virtual_s, self._offers, line))
+        line.place, line.placed_in_front = (virtual_s, self._offers, line), in_front
+        heapq.heappush(self._fair if in_front else self._behind, line.place)
 
     def grow_old(self, now_s: float) -> None:
         """Requests whose time has passed go behind; those that lost patience come to the front again."""
@@ -230,18 +238,23 @@ class Group:
         line.late_count += 1
         heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
 
-    def _first(self, heap: list[tuple[float, int, Line]], *, in_front: bool) -> Line | None:
+    def _first(self, heap: list[_Place], *, in_front: bool) -> Line | None:
         while heap:
-            virtual_s, _, line = heap[0]
-            gone = self.lines.get(line.account.name) is not line
-            if gone or line.account.at_limit:
-                heapq.heappop(heap)  # a client at its limit is offered again when one of its requests ends
+            place = heap[0]
+            placed_at_s, _, line = place
+            if line.place is not place:
+                heapq.heappop(heap)
+            elif line.account.at_limit:
+                heapq.heappop(heap)  # it is offered again when one of its client's requests ends
+                line.place = None
             elif line.in_front != in_front:
                 heapq.heappop(heap)
+                line.place = None
                 self.offer(line)
-            elif virtual_s < line.account.virtual_s:
+            elif placed_at_s < line.account.virtual_s:
                 self._offers += 1
-                heapq.heapreplace(heap, (line.account.virtual_s, self._offers, line))
+                line.place = (line.account.virtual_s, self._offers, line)
+                heapq.heapreplace(heap, line.place)
             else:
                 return line
         return None

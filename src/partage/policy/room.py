@@ -127,7 +127,7 @@ def planned_devices(state: State) -> set[DeviceId]:
 def room_bytes(state: State) -> int:
     """Free, and promised to nobody; none while every device is being loaded, for what fits must wait for its link."""
     ledger = state.ledger
-    if all([state.loading.get(device) for device in ledger.devices]):
+    if all(state.loading.get(device) for device in ledger.devices):
         return 0
     return sum([max(0, ledger.free_bytes(device) - promised_bytes(state, device)) for device in ledger.devices])
 

@@ -1,9 +1,128 @@
+"""Who is next in a group: always who a look at everybody would find, however the heaps came to be as they are."""
+
 from __future__ import annotations
 
+import heapq
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from partage.domain import Class
-from partage.policy.accounts import Account
+from partage.policy.accounts import Account, Accounts
 from partage.policy.events import Demand
 from partage.policy.queues import Group, ModelQueue, Waiting
+
+PATIENCE_S = 50.0
+
+
+class Lines(RuleBasedStateMachine):
+    """Requests come, are served, leave, are late; clients are charged, given back, and at their limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.group = Group("model", Class.NORMAL, PATIENCE_S)
+        self.accounts = Accounts()
+        self.now_s = 0.0
+        self.asked = 0
+        self.floor_s = 0.0
+        self.waiting: list[Waiting] = []
+
+    @rule(client=st.sampled_from("wxyz"), in_time_s=st.sampled_from([5.0, 30.0]))
+    def ask(self, client: str, in_time_s: float) -> None:
+        self.asked += 1
+        account = self.accounts.of(client)
+        self.accounts.joins(account)
+        account.queued += 1
+        demand = Demand(id=f"r{self.asked}", model="model", client=client)
+        waiting = Waiting(demand, account, self.now_s, self.asked, self.now_s + in_time_s, 1.0)
+        self.waiting.append(waiting)
+        self.group.add(waiting)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        self._gone(data.draw(st.sampled_from(self.waiting)))
+
+    @rule(charged_s=st.sampled_from([0.0, 1.0, 7.0]))
+    def serve(self, charged_s: float) -> None:
+        waiting = self.group.next(self.now_s, 0.0)
+        if waiting is not None:
+            self._gone(waiting)
+            self.accounts.charge(waiting.account, charged_s, self.now_s)
+
+    @rule(client=st.sampled_from("wxyz"), gpu_s=st.sampled_from([-3.0, -0.5, 0.25, 4.0]))
+    def correct(self, client: str, gpu_s: float) -> None:
+        self.accounts.charge(self.accounts.of(client), gpu_s, self.now_s)
+
+    @rule(client=st.sampled_from("wxyz"), limit=st.sampled_from([None, 0]))
+    def limit(self, client: str, limit: int | None) -> None:
+        account = self.accounts.of(client)
+        account.max_concurrent = limit
+        for turn in account.turns.values():
+            turn.offer()
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 60.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    @invariant()
+    def is_who_had_least_of_those_in_front(self) -> None:
+        found = self.group.next(self.now_s, 0.0)
+        may = [line for line in self.group.lines.values() if not line.account.at_limit]
+        if not may:
+            assert found is None
+            return
+        front = [line for line in may if line.in_front] or may
+        assert found is not None
+        assert found.account.name in {line.account.name for line in front}
+        assert found.account.virtual_s == min(line.account.virtual_s for line in front)
+
+    @invariant()
+    def nobody_active_is_behind_the_floor(self) -> None:
+        active = [account.virtual_s for account in self.accounts.by_name.values() if account.active]
+        floor_s = self.accounts.least_s()
+        assert floor_s >= self.floor_s
+        assert not active or floor_s in {self.floor_s, min(active)}
+        self.floor_s = floor_s
+
+    @invariant()
+    def sums_are_those_of_who_waits(self) -> None:
+        timely = [one.arrived_s for one in self.waiting if not one.late]
+        late = [one.arrived_s for one in self.waiting if one.late]
+        assert (self.group.timely_count, self.group.timely_arrived_s) == (len(timely), sum(timely))
+        assert (self.group.late_count, self.group.late_arrived_s) == (len(late), sum(late))
+        assert (
+            self.group.count
+            == len(self.waiting)
+            == sum(one.timely_count + one.late_count for one in self.group.lines.values())
+        )
+
+    def _gone(self, waiting: Waiting) -> None:
+        self.waiting.remove(waiting)
+        waiting.account.queued -= 1
+        self.group.remove(waiting)
+
+
+TestLines = Lines.TestCase
+
+
+def test_a_client_that_is_corrected_again_and_again_keeps_its_places(monkeypatch: pytest.MonkeyPatch):
+    accounts, group = Accounts(), Group("model", Class.NORMAL, PATIENCE_S)
+    account = accounts.of("x")
+    accounts.joins(account)
+    account.queued += 1
+    group.add(Waiting(Demand(id="r", model="model", client="x"), account, 0.0, 1, 30.0, 1.0))
+    pushed = list[object]()
+
+    def push(_heap: list[object], entry: object) -> None:
+        pushed.append(entry)
+
+    monkeypatch.setattr(heapq, "heappush", push)
+    for _ in range(100):
+        accounts.charge(account, 2.0, 1.0)
+        accounts.charge(account, -1.0, 1.0)
+    assert pushed == []
 
 
 def queue() -> ModelQueue:
