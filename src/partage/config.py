@@ -6,11 +6,18 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from ruamel.yaml import YAML, YAMLError
 
+from partage.config_checks import (
+    check_client,
+    check_device,
+    check_distinct,
+    check_registry,
+    check_remote,
+    check_unit,
+)
 from partage.config_errors import Place, WrongSetting, check_keys, line_of, told
 from partage.config_sections import (
     AlertsConfig,
@@ -126,7 +133,9 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
             raise ConfigError(f"{file}{f':{line}' if line else ''}: {error.message}") from error.__cause__
         except ConfigError as error:
             raise ConfigError(f"{file}: {error.message}") from error.__cause__
-    return _from_environment(config, environ)
+    config = _from_environment(config, environ)
+    check_distinct(config.clients)
+    return config
 
 
 def _find_file(path: Path | None, environ: Mapping[str, str], home: Path) -> Path | None:
@@ -152,9 +161,18 @@ def _read_yaml(file: Path) -> object:
 def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> Config:
     file = _convert(document, _File, ())
     devices = tuple(_convert(entry, DeviceConfig, ("devices", n)) for n, entry in enumerate(file.devices))
+    clients = {name: _convert(entry, ClientConfig, ("clients", name)) for name, entry in file.clients.items()}
+    remotes = {name: _convert(entry, RemoteConfig, ("remotes", name)) for name, entry in file.remotes.items()}
     for n, device in enumerate(devices):
-        if device.host == (device.gpu is not None):
-            raise WrongSetting(("devices", n), "say either `gpu: 0` (or a UUID) or `host: true`")
+        check_device(("devices", n), device)
+    for name, client in clients.items():
+        check_client(("clients", name), client)
+    for name, remote in remotes.items():
+        check_remote(("remotes", name), remote)
+    for n, registry in enumerate(file.private_registries):
+        check_registry(("private_registries", n), registry)
+    if file.registry:
+        check_registry(("registry",), file.registry, url=True)
     return msgspec.structs.replace(
         config,
         hub=_convert(file.hub, HubConfig, ("hub",)),
@@ -163,16 +181,8 @@ def _from_file(config: Config, document: object, environ: Mapping[str, str]) -> 
         dashboard=_convert(file.dashboard, DashboardConfig, ("dashboard",)),
         devices=devices,
         models={name: _convert(entry, ModelConfig, ("models", name)) for name, entry in file.models.items()},
-        clients={
-            name: _with_key(("clients", name), _convert(entry, ClientConfig, ("clients", name)), environ)
-            for name, entry in file.clients.items()
-        },
-        remotes={
-            name: _with_key(
-                ("remotes", name), _with_url(name, _convert(entry, RemoteConfig, ("remotes", name))), environ
-            )
-            for name, entry in file.remotes.items()
-        },
+        clients={name: _with_key(("clients", name), entry, environ) for name, entry in clients.items()},
+        remotes={name: _with_key(("remotes", name), entry, environ) for name, entry in remotes.items()},
         alerts=_convert(file.alerts, AlertsConfig, ("alerts",)),
         leases=_convert(file.leases, LeasesConfig, ("leases",)),
         registry=file.registry or "",
@@ -190,6 +200,8 @@ def _convert(document: object, kind: type[T], place: Place) -> T:
         check_keys(entry, kind, place)
         for field in msgspec.structs.fields(kind):
             value = entry.get(field.encode_name)
+            if field.name.endswith("_bytes"):
+                check_unit((*place, field.encode_name), value)
             parse = next((parse for unit, parse in UNITS.items() if field.name.endswith(unit)), None)
             if isinstance(value, str) and parse is not None:
                 try:
@@ -212,16 +224,6 @@ def _streams(text: str | None) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise ConfigError(f"environment variable OLLAMA_MAX_TRANSFER_STREAMS={text!r}: a number from 1 to 64 is needed")
     return int(text)
-
-
-def _with_url(name: str, entry: RemoteConfig) -> RemoteConfig:
-    if not entry.url.startswith(("http://", "https://")):
-        raise WrongSetting(("remotes", name, "url"), f"{entry.url!r} must begin with http:// or https://")
-    if "@" in urlsplit(entry.url).netloc:  # it is a model's digest and source, in logs and errors
-        raise WrongSetting(
-            ("remotes", name, "url"), "user and password do not belong here, every client sees it; set key"
-        )
-    return entry
 
 
 def _with_key(place: Place, entry: Keyed, environ: Mapping[str, str]) -> Keyed:

@@ -88,6 +88,20 @@ def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, named: s
             "remotes: {r: {kind: openai, url: 'https://me:s3cret@gpu.example.com'}}",
             ":1: remotes.r.url: user and password do not",
         ),
+        (
+            "devices: [{host: true, memory: 10}]",
+            ":1: devices[0].memory: 10 would be bytes; give it a unit, as in 10GiB",
+        ),
+        ("hub: {max_body: '64'}", ":1: hub.max_body: 64 would be bytes; give it a unit, as in 64GiB"),
+        ("clients: {a: {address: 10.0.0.999}}", ":1: clients.a.address: '10.0.0.999' is no IP address"),
+        (
+            "private_registries: ['http://r:5000']",
+            ":1: private_registries[0]: 'http://r:5000' is no registry; write HOST or",
+        ),
+        (
+            "registry: 'ftp://r.example.com'",
+            ":1: registry: 'ftp://r.example.com' is no registry; write HOST or HOST:PORT, or",
+        ),
     ],
 )
 def test_an_error_says_the_line_and_what_would_be_right(tmp_path: Path, text: str, message: str):
@@ -151,3 +165,24 @@ def test_where_models_come_from_is_read_from_the_file_and_the_environment_goes_f
     assert (config.ollama_models, config.models_dir) == (Path("/ours"), Path("/mine"))
     with pytest.raises(ConfigError, match="from 1 to 64"):
         load_config(file, {"OLLAMA_MAX_TRANSFER_STREAMS": "many"})
+
+
+def test_clients_that_nobody_could_tell_apart_are_refused(tmp_path: Path):
+    twice = written(tmp_path, "clients: {a: {key: s3cret}, b: {class: batch, key: s3cret}}")
+    with pytest.raises(ConfigError, match=r"clients\.b has the same key as clients\.a") as caught:
+        load_config(twice, {})
+    assert "s3cret" not in caught.value.message
+    with pytest.raises(ConfigError, match="the same key"):
+        load_config(written(tmp_path, "clients: {a: {key: s3cret}}"), {"PARTAGE_KEY_RAG": "s3cret"})
+
+
+@pytest.mark.parametrize(
+    "registry", ["registry.example.com", "localhost:5000", "http://10.0.0.7:5000/", "https://[::1]:5000"]
+)
+def test_a_registry_is_a_host_or_an_address_of_the_web(tmp_path: Path, registry: str):
+    assert load_config(written(tmp_path, f"registry: '{registry}'"), {}).registry == registry
+
+
+def test_a_size_of_nothing_and_a_size_in_bytes_are_taken(tmp_path: Path):
+    hub = load_config(written(tmp_path, "hub: {prompt_cache: 0, max_body: 1048576}"), {}).hub
+    assert (hub.prompt_cache_bytes, hub.max_body_bytes) == (0, 1 << 20)

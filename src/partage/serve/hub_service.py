@@ -49,6 +49,7 @@ from partage.serve.devices import (
 from partage.serve.home import owned
 from partage.serve.http import bind, is_loopback, serve, url_of
 from partage.serve.shop import workshop_of
+from partage.serve.wishes import check_names, tell_absent
 from partage.watch.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
     listener = bind(config.hub.host, config.hub.port, "hub")
     for warning in config.warnings:
         log.warning("%s", warning)
+    check_names(config.models)
     workshop = workshop_of(config, for_clients=True)
     with (
         owned(config.home, url_of(listener)),
@@ -81,6 +83,7 @@ async def run_hub(config: Config, *, announce: bool = False) -> None:
             container_leases.running(hub.leases.held),
             watch_devices(hub, weigher_of(config, hub), gpus=watch.sampler.holdings),
         ):
+            tell_absent(config.models, library)
             log.info("hub at %s, %s", url_of(listener), ", ".join(map(_described, hub.devices)))
             look_seldom()
             await serve(app, listener, announce=announce, on_stop=hub.refuse_new)
