@@ -141,7 +141,7 @@ async def check_bytes(bench: Bench) -> None:
 async def check_park(bench: Bench) -> None:
     """Park and back, three times each, against the raw copy of the same bytes both ways; it must still say the same."""
     if bench.checkpoint is None:
-        print("  not possible here: it takes an NVIDIA driver of 570 or newer and the extra partage[gpu]")
+        print("  not possible here: it takes an NVIDIA driver of 570 or newer and cuda-core")
         return
     for model in bench.models:
         async with running(bench, model) as (engine, loaded, _):

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 needs_cuda_core = pytest.mark.skipif(
     importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.core") is None,
-    reason="cuda-core is not installed (partage[gpu])",
+    reason="cuda-core is not installed",
 )
 
 SOURCE = Path(__file__).parent.parent / "support" / "fake_driver.c"

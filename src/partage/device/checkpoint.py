@@ -93,7 +93,7 @@ def bindings_installed() -> bool:
 
 
 def find_checkpoint(driver_version: str | None) -> CudaCheckpoint | None:
-    """None where the driver is too old or absent, or the extra `partage[gpu]` is not installed: park is stop."""
+    """None where the driver is too old or absent, or cuda-core is not installed: park is stop."""
     major = (driver_version or "").partition(".")[0]
     if not major.isdigit() or int(major) < LEAST_DRIVER:
         return None

@@ -71,12 +71,20 @@ def device_access(machine: Machine) -> Iterator[Finding]:
             looked_at="NVML",
             found=f'NVML says "{machine.survey.error}"',
             why="No GPU detected: the driver failed, or the device was taken away while this ran",
-            mend="sudo reboot   # of the host: its driver was upgraded while the old one still runs in the kernel"
-            if "version mismatch" in machine.survey.error
-            else "docker restart $(hostname)   # from the host"
-            if machine.in_container
-            else "sudo dmesg | grep -iE 'nvrm|xid' | tail   # 79: it fell off the bus; a reboot brings it back, or nothing does",
+            mend=_mend_nvml(machine.survey.error, in_container=machine.in_container),
         )
+
+
+def _mend_nvml(error: str, *, in_container: bool) -> str:
+    if "version mismatch" in error:
+        return "sudo reboot   # of the host: its driver was upgraded while the old one still runs in the kernel"
+    if "Insufficient Permissions" in error:
+        return "sudo nvidia-smi -mig 0   # on the host, and give the container the whole GPU: the hub does not use MIG instances"
+    if in_container:
+        return "docker restart $(hostname)   # from the host"
+    return (
+        "sudo dmesg | grep -iE 'nvrm|xid' | tail   # 79: it fell off the bus; a reboot brings it back, or nothing does"
+    )
 
 
 def container_gpu(machine: Machine) -> Iterator[Finding]:

@@ -97,6 +97,7 @@ FAULTS: dict[str, list[tuple[Machine, str, str]]] = {
             "version mismatch",
             "sudo reboot",
         ),
+        (replace(IN_CONTAINER, survey=surveyed(fails=pynvml.NVML_ERROR_NO_PERMISSION)), "Permissions", "-mig 0"),
         (replace(HEALTHY, survey=surveyed(FakeGpu(), FakeGpu(lost=True))), "GPU 1", "dmesg"),
     ],
     "container_gpu": [
