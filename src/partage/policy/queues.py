@@ -271,6 +271,7 @@ class Group:
         while line.late and not line.late[0].in_line:
             line.late.popleft()
         line.aged = bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
+        self.offer(line)
         if line.aged or not line.timely_count:
             return line.late[0]
         while not line.timely[0][2].in_line or line.timely[0][2].late:

@@ -129,9 +129,12 @@ def queue() -> ModelQueue:
     return ModelQueue((Group("a", Class.INTERACTIVE, 300), Group("a", Class.NORMAL, 300), Group("a", Class.BATCH, 300)))
 
 
-def waiting(name: str, *, context_tokens: int = 0, due_s: float = 10.0) -> Waiting:
+def waiting(
+    name: str, account: Account | None = None, *, context_tokens: int = 0, arrived_s: float = 0.0, due_s: float = 10.0
+) -> Waiting:
     demand = Demand(id=name, model="a", client=name, class_=Class.NORMAL, context_tokens=context_tokens)
-    return Waiting(demand, Account(name), arrived_s=0.0, sequence=len(name), due_s=due_s, work_s=1.0)
+    account = account or Account(name)
+    return Waiting(demand, account, arrived_s=arrived_s, sequence=len(name), due_s=due_s, work_s=1.0)
 
 
 def test_who_waits_for_a_longer_context_is_no_longer_in_line() -> None:
@@ -143,3 +146,14 @@ def test_who_waits_for_a_longer_context_is_no_longer_in_line() -> None:
     assert waits.groups[Class.NORMAL].next(20.0, 0.0) is short
     assert waits.groups[Class.NORMAL].waiting() == [short]
     assert (waits.ready_count, waits.count) == (1, 2)
+
+
+def test_line_whose_first_had_patience_left_goes_on_with_those_that_have_none() -> None:
+    waits, me = queue().groups[Class.NORMAL], Account("me")
+    young = waiting("young", me, arrived_s=200.0, due_s=205.0)
+    old, older = waiting("old", me, arrived_s=1.0, due_s=251.0), waiting("older", me, due_s=250.0)
+    for one in (young, old, older):
+        waits.add(one)
+    for expected in (young, older, old):
+        assert waits.next(310.0, 0.0) is expected
+        waits.remove(expected)
