@@ -6,6 +6,7 @@ A GPU that its engine cannot use is the complaint that everybody has had once: m
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from partage.domain import LaunchSettings
 from partage.engine.launch import arguments
 from partage.engine.spec import LaunchSpec
 from partage.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 ASK_S = 60.0
 """The driver may take many seconds to start a GPU that nobody uses."""
@@ -48,6 +51,11 @@ class Build:
         return any(device.startswith("CUDA") for device in self.devices or ())
 
     @property
+    def works(self) -> bool:
+        """On a CPU, if nowhere else."""
+        return not self.complaint and not self.unknown_options
+
+    @property
     def trouble(self) -> str | None:
         """Why it cannot serve on an NVIDIA GPU, as the end of a sentence; None: it can."""
         if self.complaint:
@@ -75,7 +83,9 @@ def choose(launcher: str, home: Path, *, has_gpu: bool) -> Build:
     found = ask(server)
     if launcher == "auto" and found.trouble is not None:
         built_in = ask(None)
-        return built_in if built_in.trouble is None else found
+        if built_in.trouble is None or (built_in.works and not found.works):
+            log.warning("%s; the built-in one serves instead", found.trouble)
+            return built_in
     return found
 
 

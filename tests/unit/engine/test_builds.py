@@ -40,6 +40,8 @@ def test_a_build_that_lists_a_cuda_device_has_no_trouble():
         (CPU, BUILT_IN_CUDA, BUILT_IN_CUDA),
         (CPU, Build(devices=()), CPU),
         (None, BUILT_IN_CUDA, BUILT_IN_CUDA),
+        (Build(path="/torn", complaint="libcudart.so.13"), Build(devices=()), Build(devices=())),
+        (Build(path="/torn", complaint="x"), Build(complaint="no xllamacpp"), Build(path="/torn", complaint="x")),
     ],
 )
 def test_on_a_machine_with_a_gpu_the_build_that_can_use_it_serves(
