@@ -182,18 +182,19 @@ def test_signals_end_a_run_at_once_though_its_hub_is_dead_or_hangs(tmp_path: Pat
     assert took_s < 4, "it waited for the hub"
 
 
-def test_a_lease_outlives_a_hub_that_is_killed(model_home: Path, tmp_path: Path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_lease_outlives_its_hub(model_home: Path, tmp_path: Path, number: signal.Signals):
     config = f"devices: [{{host: true, memory: {BUDGET}}}]"
     with running_hub(tmp_path / "hub", model_home, config=config) as first:
         run = partage_run(first, "--memory", "300MiB", "--name", "night", "--", "sleep", "100")
         eventually(lambda: bool(leases(first).get("night", {}).get("pids")))
         pids = leases(first)["night"]["pids"]
-        first.process.kill()
-        first.process.wait()
+        first.process.send_signal(number)
+        first.process.wait(timeout=20)
     assert run.stderr is not None
     with running_hub(tmp_path / "hub", model_home, config=config, port=int(first.url.rpartition(":")[2])) as second:
         assert (leases(second)["night"]["pids"], free_bytes(second)) == (pids, BUDGET - 300 * MIB)
-        while "the hub is back" not in (line := run.stderr.readline()):
+        while "held again" not in (line := run.stderr.readline()):
             assert line, "it ended"
         run.terminate()
         run.communicate(timeout=20)

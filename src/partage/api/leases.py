@@ -31,7 +31,7 @@ class LeasesPort(Protocol):
         ...
 
     def returned(self, client: Client, id_: RequestId) -> AbstractContextManager[Lease]:
-        """Raises NotFound."""
+        """Raises NotFound, ShuttingDown."""
         ...
 
     def heartbeat(self, id_: RequestId, client: Client, pids: tuple[int, ...] | None = None) -> None:

@@ -92,7 +92,9 @@ class Leases:
 
     @contextmanager
     def returned(self, client: Client, id_: RequestId) -> Generator[Lease]:
-        """The same for a holder whose hub went away while it held the lease. Raises NotFound where this one knows nothing of it."""
+        """The same for a holder whose hub went away while it held the lease. Raises NotFound where it is not known, ShuttingDown."""
+        if self._closing:
+            raise ShuttingDown
         lease = self._heard(id_, client)
         if not lease.away:
             raise NotFound(f"lease '{id_}' is not waiting for its holder")
@@ -252,6 +254,8 @@ class Leases:
             if lease.wish.beats and not lease.ended and now_s - lease.heard_s > TTL_S:
                 self.lost.append((now_s, lease.id))
                 self.end(lease.id, f"its holder has not been heard of for {TTL_S:.0f} s")
+            elif lease.away and lease.pids and not self._living(lease):
+                self.end(lease.id, "its processes have ended while no hub was there")
             else:
                 self._weigh(lease, gpus)
 

@@ -8,10 +8,10 @@ import pytest
 from lease_desk import HOST, ME, MIB, Desk, told
 
 from partage.domain import Class, Client, Device
-from partage.errors import NotFound
+from partage.errors import NotFound, ShuttingDown
 from partage.hub.kept_leases import KeptLeases
 from partage.hub.lease import Wish
-from partage.hub.leases import TTL_S
+from partage.hub.leases import LINGER_S, TTL_S
 
 SMALL = Device(id="host", kind="host", name="host memory", total_bytes=500 * MIB, cores=2)
 
@@ -22,7 +22,7 @@ def kept(tmp_path: Path) -> KeptLeases:
 
 
 def restarted(kept: KeptLeases, device: Device = HOST) -> Desk:
-    desk = Desk(devices=(device,), kept=kept)
+    desk = Desk(devices=(device,), kept=kept, alive={77: 5 * MIB})
     desk.leases.hold_again()
     return desk
 
@@ -43,6 +43,7 @@ async def test_the_next_hub_has_booked_it_before_the_holder_comes_back_and_tells
         (granted,) = await told(lease, 1)
         assert (granted["state"], granted["lease"], granted["bytes"]) == ("granted", "night-1", 600 * MIB)
         assert (lease.class_, lease.pids) == (Class.BATCH, (77,))
+        desk.alive.clear()
     assert desk.free_mib == 1000
 
 
@@ -51,11 +52,21 @@ def test_its_memory_is_free_again_where_the_holder_does_not_come_back(kept: Kept
     desk = restarted(kept)
     desk.look_on(TTL_S)
     assert desk.free_mib == 400
-    desk.look_on(2)
-    assert desk.free_mib == 1000
+    desk.look_on(2 + LINGER_S)
+    assert desk.free_mib == 1000, "what its processes still hold is a stranger's"
     with pytest.raises(NotFound), desk.leases.returned(ME, "night-1"):
         pass
     assert not kept.read()
+
+
+def test_its_memory_is_free_at_once_where_its_processes_have_ended(kept: KeptLeases):
+    granted_and_left(kept)
+    desk = restarted(kept)
+    desk.look()
+    assert desk.free_mib == 400
+    desk.alive.clear()
+    desk.look()
+    assert desk.free_mib == 1000
 
 
 def test_a_second_restart_finds_it_too(kept: KeptLeases):
@@ -79,6 +90,7 @@ def test_what_does_not_fit_any_more_is_not_waited_for(kept: KeptLeases):
 def test_an_end_by_hand_ends_it_though_nobody_listens(kept: KeptLeases):
     granted_and_left(kept)
     desk = restarted(kept)
+    desk.alive.clear()
     desk.leases.end("night-1", "enough")
     assert (desk.free_mib, desk.leases.open) == (1000, {})
 
@@ -90,6 +102,14 @@ def test_nobody_else_gets_it_and_nobody_gets_it_twice(kept: KeptLeases):
         pass
     with desk.leases.returned(ME, "night-1"), pytest.raises(NotFound), desk.leases.returned(ME, "night-1"):
         pass
+
+
+def test_a_holder_that_claims_it_from_a_hub_that_still_ends_is_told_to_come_again(kept: KeptLeases):
+    desk = Desk(kept=kept)
+    with desk.hold(600) as lease:
+        desk.leases.close()
+        with pytest.raises(ShuttingDown), desk.leases.returned(ME, lease.id):
+            pass
 
 
 def test_a_new_lease_never_gets_the_name_of_one_that_is_held_again(kept: KeptLeases):
