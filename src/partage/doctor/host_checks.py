@@ -179,7 +179,7 @@ def permissions(machine: Machine) -> Iterator[Finding]:
             looked_at=machine.home,
             found="it may not be written",
             why="no model can be pulled and no engine started",
-            mend=f"sudo chown -R $(id -u):$(id -g) {machine.home}",
+            mend=f"sudo chown -R $(id -u):$(id -g) {machine.home}   # on a read-only disk: set PARTAGE_HOME to another",
         )
     if machine.run_dir_mode is not None and machine.run_dir_mode & 0o077:
         yield Finding(

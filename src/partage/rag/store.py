@@ -19,7 +19,7 @@ import pyarrow as pa
 from lancedb.index import FTS
 from lancedb.query import AsyncFTSQuery, AsyncVectorQuery, FullTextOperator, MultiMatchQuery
 
-from partage.errors import IndexMismatch, StoreError
+from partage.errors import IndexMismatch
 from partage.rag.chunk import Chunk
 from partage.rag.mending import LIBRARY_ERRORS, check_damage, problems, put_aside, readable, rows_left
 from partage.rag.words import Language, content_words, language_of
@@ -90,13 +90,8 @@ class Store:
 
     @classmethod
     async def open(cls, directory: Path) -> Store:
-        """What cannot be read is put aside, and never in the way of a start. Raises StoreError: nothing can be read or written."""
-        try:
-            await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"the index cannot be kept in {directory}: {error.strerror}; give PARTAGE_HOME another place"
-            ) from None
+        """What cannot be read is put aside, and never in the way of a start. Raises StoreError: the disk is not there, or not ours."""
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         database = await lancedb.connect_async(directory)
         store = cls(directory, database, await _table(directory, database))
         try:

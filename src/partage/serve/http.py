@@ -91,7 +91,7 @@ async def serve(
     on_stop: Callable[[], None] | None = None,
     websockets: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; a second one does not wait for the answers under way.
+    """Serve until SIGINT or SIGTERM; a second one does not wait for the answers under way. Raises ConfigError: no start.
 
     `announce` prints {"ready": URL} on stdout once it listens, for a supervisor. `on_stop` runs at the first signal.
     """
@@ -123,3 +123,5 @@ async def serve(
     if announce:
         server.on_listening = lambda: print(json.dumps({"ready": url_of(listener)}), flush=True)  # noqa: T201
     await server.serve(sockets=[listener])
+    if not server.started:
+        raise ConfigError("it could not start; the reason is in the lines above")

@@ -10,6 +10,7 @@ from partage.api.ports import ApiSettings
 from partage.config import Config
 from partage.config_sections import DashboardConfig, DocumentsConfig, HubConfig, RagConfig
 from partage.serve.extras import require
+from partage.serve.home import writable
 from partage.serve.http import bind, is_loopback, serve
 
 
@@ -56,7 +57,7 @@ async def run_documents(config: Config, *, announce: bool = False) -> None:
 
     listener = bind(config.documents.host, config.documents.port, "documents")
     settings = DocumentSettings(
-        data_dir=config.home / "documents",
+        data_dir=writable(config.home / "documents", "documents"),
         hub_url=hub_url(config),
         api_key=key_of(config, "documents"),
         vision_model=config.documents.vision_model,
@@ -77,7 +78,7 @@ async def run_rag(config: Config, *, announce: bool = False) -> None:
 
     listener = bind(config.rag.host, config.rag.port, "rag")
     settings = RagSettings(
-        data_dir=config.home / "rag",
+        data_dir=writable(config.home / "rag", "rag"),
         host=config.rag.host,
         port=config.rag.port,
         hub_url=hub_url(config),
