@@ -119,7 +119,7 @@ class HubConfig(
     launcher: str = "auto"
     """Which llama.cpp serves: "xllamacpp", the built-in one; "llama-server", that on the PATH; the path of one; "auto"."""
     standby: bool = True
-    """Keep one worker of the built-in engine waiting with its imports done (24 MiB), so that models load sooner."""
+    """Keep one worker of the built-in engine waiting with its imports done (25 MiB), so that models load sooner."""
     journal_bytes: Bytes = 64 << 20
     docker: str | None = "/var/run/docker.sock"
     """Where Docker is asked (read only) which container calls; null: never."""

@@ -16,7 +16,7 @@ from partage.engine.process import Child, spawn
 
 log = logging.getLogger(__name__)
 
-WAITING_BYTES = 24 << 20
+WAITING_BYTES = 25 << 20
 """Resident memory of a worker that waits: the interpreter, llama.cpp's code and tables."""
 LOOK_S = 0.25
 PATIENCE_S = 10.0

@@ -1,4 +1,4 @@
-"""Who holds which lease, kept in a file: the next hub books that memory before it promises any, and the holders come back to it."""
+"""Who holds which lease, in a file: the next hub books that memory before it promises any, and holders come back to it."""
 
 from __future__ import annotations
 

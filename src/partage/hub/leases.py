@@ -92,7 +92,7 @@ class Leases:
 
     @contextmanager
     def returned(self, client: Client, id_: RequestId) -> Generator[Lease]:
-        """The same for a holder whose hub went away while it held the lease. Raises NotFound where it is not known, ShuttingDown."""
+        """The same for a holder whose hub went away meanwhile. Raises NotFound where it is not known, ShuttingDown."""
         if self._closing:
             raise ShuttingDown
         lease = self._heard(id_, client)
