@@ -76,7 +76,8 @@ class Weigher:
 
     def _learn(self, device: DeviceId, size: int, resident: Resident) -> None:
         buffers = dict(resident.loaded.measured_bytes).get(device) if resident.loaded is not None else None
-        if buffers and size > buffers:
+        # A projector's weights and scratch are in no log: they would be taken for the driver's part of every model.
+        if buffers and size > buffers and resident.model.projector_path is None:
             self._learn_overhead(device, size - buffers)
 
 

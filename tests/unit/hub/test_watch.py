@@ -100,6 +100,23 @@ async def test_the_driver_s_figure_replaces_the_estimate_and_teaches_what_a_proc
         await house.time.advance(10)
 
 
+async def test_a_projector_is_counted_and_is_not_taken_for_what_a_process_costs(open_house: OpenHouse):
+    footprint = Footprint(weights_bytes=300 * MIB, overhead_bytes=100 * MIB, projector_bytes=80 * MIB)
+    place = replace(on_gpu(0), shares=(("gpu", footprint),))
+    learned: list[int] = []
+    async with open_house(gpu_bytes=TOTAL, placements=(place,)) as house, asyncio.TaskGroup() as tasks:
+        house.behaviour = replace(SLOW, measured_bytes=(("gpu", 290 * MIB),))
+        tasks.create_task(text_of(house.admit(CHAT)))
+        await house.time.advance(1.1)
+        (view,) = house.hub.scheduler.residents_view()
+        assert view.bytes_ == (("gpu", 470 * MIB),)
+        resident = house.hub.residents.running[view.engine]
+        resident.model = replace(resident.model, projector_path="mmproj.gguf")
+        Weigher(lambda _device, size: learned.append(size)).weigh(house.hub, [gpu(("engine", view.engine, 500 * MIB))])
+        assert learned == []
+        await house.time.advance(10)
+
+
 def test_what_a_process_costs_is_remembered_and_used_for_estimates(tmp_path: Path):
     device = Device(id="gpu", kind="cuda", name="gpu", total_bytes=TOTAL)
     path = tmp_path / "home" / "overheads.json"
