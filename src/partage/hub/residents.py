@@ -199,7 +199,8 @@ async def _stop(resident: Resident, grace_s: float) -> None:
 def _held_bytes(placement: Placement, loaded: Loaded) -> tuple[tuple[DeviceId, int], ...]:
     """What to count for it: on a GPU its buffers, and as estimated what no log has; on the host no less than the estimate.
 
-    No log has the driver's part and a projector. Host pages that are not touched yet are not there yet. What it really holds from then on, weighing.py sees.
+    No log has the driver's part and a projector. Host pages that are not touched yet are not there yet. What it really holds
+    from then on, weighing.py sees.
     """
     unlogged = {device: share.overhead_bytes + share.projector_bytes for device, share in placement.shares}
     return tuple(

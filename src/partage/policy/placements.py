@@ -144,7 +144,7 @@ def _on_host(settings: LaunchSettings) -> LaunchSettings:
 
 
 def _split(anatomy: Anatomy, projector: Anatomy | None, gpus: Sequence[Device], settings: LaunchSettings) -> Placement:
-    """Whole layers, in proportion to the budgets; the head and the projector go with the last layers."""
+    """Whole layers, in proportion to the budgets; the head goes with the last layers, the projector on the first GPU."""
     pieces = breakdown(anatomy, settings, projector)
     whole = sum(gpu.budget_bytes for gpu in gpus)
     shares: list[tuple[DeviceId, Footprint]] = []
@@ -163,7 +163,8 @@ def _split(anatomy: Anatomy, projector: Anatomy | None, gpus: Sequence[Device], 
             settings=settings,
             overhead_bytes=gpu.overhead_bytes,
         )
-        shares.append((gpu.id, share))
+        on_first = pieces.projector_bytes if gpu is gpus[0] else 0  # as mtmd takes the first that it sees
+        shares.append((gpu.id, replace(share, projector_bytes=on_first)))
         portions.append((end - start) / max(1, anatomy.layers))
         start = end
     return Placement(settings=replace(settings, split=tuple(portions)), shares=tuple(shares), speed=0.95)

@@ -100,3 +100,10 @@ def test_counted_layers_are_neither_more_nor_fewer() -> None:
     assert tuple(device for device, _ in first.shares) == ("GPU-0", "host")
     assert where(Wish(gpu_layers=0)) == where(Wish(gpus=()))
     assert where(Wish(gpu_layers=99))[0] == ("GPU-0",)
+
+
+def test_of_a_model_over_two_gpus_the_projector_is_on_the_first() -> None:
+    places = placements_for(MODEL, llama(layers=1), [gpu(0, 8 * GIB), gpu(1, 8 * GIB)], Wish(spread=True))
+    first, second = (share.projector_bytes for _, share in places[0].shares)
+    assert first > 0
+    assert second == 0
