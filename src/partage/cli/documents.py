@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from partage.cli.files import OnStep, send_each
+from partage.cli.files import OnStep, failure, send_each
 from partage.cli.terminal import FAILED, Json, console, errors, print_json, table_of, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
@@ -101,7 +101,7 @@ async def _one(service: Service, file: Path, form: dict[str, str], timeout_s: fl
 
 def _show(outcome: Any) -> None:  # noqa: ANN401 - as the service sent it
     if "error" in outcome:
-        console().print(f"[red]{escape(outcome['file'])}[/red]: {escape(outcome['error'])}")
+        console().print(failure(outcome["file"], outcome["error"]))
         return
     pages = outcome["pages"]
     how = ", ".join(f"{page['number']}: {page['method'].replace('_', ' ')}" for page in pages)

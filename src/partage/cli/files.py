@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from partage.cli.terminal import console
@@ -14,6 +15,11 @@ from partage.json_value import JsonObject
 
 OnStep: TypeAlias = Callable[[int, int | None], None]
 """So many of so many; None: nobody knows yet of how many."""
+
+
+def failure(file: str, error: str) -> str:
+    """One line of markup; the services begin with the file's name, which stands before it here."""
+    return f"[red]{escape(file)}[/red]: {escape(error.removeprefix(f'{Path(file).name} '))}"
 
 
 async def send_each(

@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from partage.cli.files import OnStep, send_each
+from partage.cli.files import OnStep, failure, send_each
 from partage.cli.terminal import FAILED, Json, console, counted, errors, print_json, table_of, with_scheme
 from partage.client.services import Service, file_form, service_session
 from partage.config import load_config
@@ -97,7 +97,7 @@ async def _ingest_one(service: Service, file: Path, on_step: OnStep) -> JsonObje
 
 def _told(outcome: JsonObject) -> str:
     if "error" in outcome:
-        return f"[red]{escape(str(outcome['file']))}[/red]: {escape(str(outcome['error']))}"
+        return failure(str(outcome["file"]), str(outcome["error"]))
     document: Any = outcome["document"]
     return (
         f"{escape(str(outcome['file']))}: {counted(document['pages'], 'page')}, {counted(document['chunks'], 'chunk')}"

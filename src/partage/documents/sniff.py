@@ -36,6 +36,7 @@ _MEDIA_TYPES = {
     "image/tiff": Kind.TIFF,
     "image/webp": Kind.WEBP,
 }
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SAYS_NOTHING = ("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded")
 
 
@@ -47,6 +48,11 @@ def kind_of(head: bytes, name: str = "", media_type: str = "") -> Kind:
     kind = _by_content(head)
     suffix = PurePath(name).suffix.lower()
     media_type = media_type.partition(";")[0].strip().lower()
+    if kind is None and head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        raise UnsupportedDocument(
+            f"{shown} is a HEIC photo, which is not read here; export it as JPEG (an iPhone takes JPEG with the camera format "
+            '"Most Compatible")'
+        )
     if kind is None:
         promised = _SUFFIXES.get(suffix) or _MEDIA_TYPES.get(media_type)
         but = f"is not a {promised} file, as its name or type says, nor" if promised else "is not"

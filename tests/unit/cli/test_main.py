@@ -9,6 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from partage.cli import lint, main
+from partage.cli.files import failure
 from partage.cli.terminal import counted, table_of, with_scheme
 
 
@@ -64,3 +65,8 @@ def test_top_without_a_terminal_says_what_programs_ask_instead():
     said = CliRunner().invoke(main.build("top"), ["top"])
     assert said.exit_code == 2
     assert "partage ps --json" in said.stderr
+
+
+def test_what_became_of_a_file_names_it_once():
+    assert failure("scans/a.pdf", "a.pdf is empty; send PDF") == "[red]scans/a.pdf[/red]: is empty; send PDF"
+    assert failure("a[b].pdf", "the PDF is corrupt") == r"[red]a\[b].pdf[/red]: the PDF is corrupt"

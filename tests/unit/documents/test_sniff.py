@@ -27,6 +27,7 @@ def test_a_file_is_what_its_first_bytes_say(kind: Kind):
         (b"%PDF-1.4", "form", "image/png", "is a pdf file, but it was sent as png"),
         (b"%PDF-1.4", "form.pdf", "text/plain", "was sent as text/plain"),
         (b"GIF89a", "x.gif", "image/gif", "is not any kind that is read here"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "IMG_1.HEIC", "image/heic", "is a HEIC photo, .* export it as JPEG"),
         (b"hello", "x.pdf", "", "is not a pdf file, as its name or type says"),
         (b"", "x.pdf", "", "is empty"),
     ],

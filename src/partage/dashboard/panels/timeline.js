@@ -52,7 +52,7 @@ export default {
       for (let at = first; at - offset <= this.end; at += step) {
         const text = new Date(at * 1000).toLocaleTimeString([], { hourCycle: "h23", hour: "2-digit", minute: "2-digit", ...(step < 60 && { second: "2-digit" }) });
         const left = (100 * (at - offset - this.begin)) / this.width;
-        if (left > 2 && left < 97) ticks.push({ at, left, text });
+        if (left > 5 && left < 95) ticks.push({ at, left, text });
       }
       return ticks;
     },
