@@ -243,7 +243,7 @@ def _maybe(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """What it says, or None where this GPU, driver or container does not let it."""
     try:
         return read(*args, **kwargs)
-    except pynvml.NVMLError:
+    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):  # the latter, no kin, of drivers older than 510
         return None
 
 

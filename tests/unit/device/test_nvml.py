@@ -84,3 +84,12 @@ def test_a_gpu_without_memory_of_its_own_is_there_and_no_error():
     survey = Nvml(FakeNvml([FakeGpu(total_bytes=None)])).read()
     assert survey.error is None
     assert [(gpu.total_bytes, gpu.used_bytes) for gpu in survey.gpus] == [(0, None)]
+
+
+def test_a_driver_that_is_too_old_to_list_processes_is_read_all_the_same():
+    class Old(FakeNvml):
+        def _nvmlDeviceGetComputeRunningProcesses(self, gpu: FakeGpu) -> list[object]:  # noqa: N802
+            raise pynvml.NVMLLibraryMismatchError
+
+    (gpu,) = Nvml(Old([FakeGpu()])).read().gpus
+    assert (gpu.processes, gpu.used_bytes) == (None, 2 * GIB)
