@@ -177,7 +177,13 @@ def _resume(state: State, resident: Resident) -> None:
 def _classify(state: State, resident: Resident) -> None:
     """Who joins a class is placed among its members by its run time: not far ahead, and not far behind (case 3)."""
     class_ = class_of(state, resident)
-    peers = [one.ran_s for one in state.turns.contending.values() if one is not resident and one.turn_class == class_]
+    peers = [
+        one.ran_s
+        for one in state.turns.contending.values()
+        if one is not resident
+        and one.turn_class == class_
+        and not set(one.contends_on).isdisjoint(resident.contends_on)
+    ]
     if peers:
         resident.ran_s = min(max(resident.ran_s, min(peers) - state.settings.slice_s), max(peers))
     resident.turn_class, resident.in_turn = class_, False

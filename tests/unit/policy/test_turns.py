@@ -314,6 +314,21 @@ def test_engine_whose_class_computes_in_another_that_fits_beside_people_has_the_
     assert town.computed_s[engine(town, "large")] > 5.0
 
 
+def test_what_ran_on_another_device_says_nothing_of_whose_turn_it_is() -> None:
+    town = Town(None, gpu("gpu", 100), host(100, cores=2))
+    for name, device in {"far": "gpu", "farther": "gpu", "a": "host", "b": "host", "c": "host"}.items():
+        town.learn(name, placement((device, 10), threads=2))
+        ready(town, name)
+    for name, class_ in {"far": NORMAL, "farther": PEOPLE, "a": PEOPLE, "b": PEOPLE}.items():
+        town.ask(name, name, class_=class_, output_tokens=100_000)
+    town.pass_time(100.0)
+    town.finish("b")
+    town.ask("c", "c", class_=NORMAL, output_tokens=100_000)
+    town.ask("mine", "c", class_=PEOPLE, output_tokens=100_000)
+    town.pass_time(20.0)
+    assert town.computed_s[engine(town, "c")] == pytest.approx(10.0, abs=0.5)
+
+
 def test_what_is_paused_by_hand_does_not_compute_until_it_is_let_go() -> None:
     town = on_two_cores("a", "b")
     town.ask("first", "a", class_=PEOPLE)
