@@ -19,6 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psutil
+
 from bench.by_hand import engine_by_hand
 from bench.live_hub import CHAT, bench_models
 from bench.random_model import LLAMA_1B, make
@@ -32,8 +34,7 @@ from partage.models.gguf_header import read_header
 from partage.models.store import Store
 from partage.policy.footprint import estimate
 
-IMPORTS_S = 1.0
-"""Longer than a waiting worker's imports take."""
+LOOK_S = 0.5
 
 
 async def by_hand(spec: LaunchSpec) -> tuple[float, float]:
@@ -59,7 +60,11 @@ async def by_engine(spec: LaunchSpec, workers: Workers) -> float:
 
 async def by_waiting_worker(spec: LaunchSpec, workers: Workers) -> float:
     await workers.look(lambda: True)
-    await asyncio.sleep(IMPORTS_S)
+    assert workers.spare_pid is not None
+    worker, before = psutil.Process(workers.spare_pid), None
+    while (now := worker.cpu_times()) != before:  # its imports are done when it computes no more
+        before = now
+        await asyncio.sleep(LOOK_S)
     return await by_engine(spec, workers)
 
 

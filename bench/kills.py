@@ -1,6 +1,6 @@
 """Engines killed at random moments under load: the hub lives, nothing leaks, every client gets an answer or a clear error.
 
-    python -m bench.kills [--kills 200] [--seed 1]
+    python -m bench.kills [--kills 200] [--seed 1] [--only paused]
 
 SIGKILL while an engine loads, reads a prompt, decodes, is paused (by hand), idles, stops; while six clients ask for two models
 of which one fits the memory. At the end everything that the hub holds is counted against what it held before the first request.
@@ -182,8 +182,8 @@ async def somebody_answered(tally: Tally) -> None:
                 await asyncio.sleep(POLL_S)
 
 
-async def kill(hub: LiveHub, count: int, tally: Tally, chance: random.Random) -> None:
-    phases: list[Phase] = [phase for phase, often in WANTED for _ in range(often)]
+async def kill(hub: LiveHub, count: int, tally: Tally, chance: random.Random, only: str | None = None) -> None:
+    phases: list[Phase] = [phase for phase, often in WANTED for _ in range(often) if only in {None, phase}]
     while tally.killed.total() < count:
         await somebody_answered(tally)
         await asyncio.sleep(chance.random())
@@ -238,7 +238,7 @@ def raised(log: str) -> list[str]:
     return found
 
 
-async def murder(count: int, seed: int, model_home: Path | None = None) -> Tally:
+async def murder(count: int, seed: int, model_home: Path | None = None, *, only: str | None = None) -> Tally:
     """So many kills under load. Raises where the hub does not live through it."""
     chance, tally = random.Random(seed), Tally()
     budget = max(await needs(model_home)) + (8 << 20)
@@ -251,7 +251,7 @@ async def murder(count: int, seed: int, model_home: Path | None = None) -> Tally
             async with asyncio.TaskGroup() as tasks:
                 for kind in KINDS:
                     tasks.create_task(clients.ask_on(kind))
-                await kill(hub, count, tally, chance)
+                await kill(hub, count, tally, chance, only)
                 clients.over = True
             answered = tally.outcomes["answer"]
             await clients.ask_all()
@@ -267,9 +267,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=200)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--only", choices=[phase for phase, _ in WANTED], help="where such an engine is found")
     options = arguments.parse_args()
     began_s = time.perf_counter()
-    tally = asyncio.run(murder(options.kills, options.seed))
+    tally = asyncio.run(murder(options.kills, options.seed, only=options.only))
     phases = ", ".join(f"{phase} {count}" for phase, count in tally.killed.most_common())
     print(f"{tally.killed.total()} kills in {time.perf_counter() - began_s:.0f} s: {phases}")
     print(
