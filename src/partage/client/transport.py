@@ -64,7 +64,7 @@ class AiohttpTransport:
                 yield AiohttpReply(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise HubUnreachable(f"no hub answers at {self._base_url}: start it with `partage up`") from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise HubUnreachable(
                 f"{self._base_url!r} is not an address; write it like http://127.0.0.1:11434"
             ) from error

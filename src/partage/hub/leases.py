@@ -39,6 +39,8 @@ DEAF_S = 3.0
 """A look that comes so late after the last one says that the hub itself was held up: it has heard nobody meanwhile."""
 LINGER_S = 10.0
 """How long an ended lease waits for its processes to go."""
+LEAST_BYTES = 64 << 10
+"""Less was meant in GiB."""
 SLACK_BYTES = 16 << 20
 """What a lease may be exceeded by before anybody says so."""
 LOST_KEPT = 20
@@ -151,6 +153,10 @@ class Leases:
         device = device_named(wish.device, self._devices)
         if not wish.exclusive and wish.bytes_ <= 0:
             raise InvalidRequest("memory: say how much the lease is of, for example 6GiB", field="memory")
+        if 0 < wish.bytes_ < LEAST_BYTES:
+            raise InvalidRequest(
+                f"memory: {wish.bytes_} bytes are no lease; give a unit, for example 6GiB", field="memory"
+            )
         lease = Lease(id_ or self._new_id(wish), client, class_, wish, self._clock.now_s())
         self.open[lease.id] = lease
         asked = LeaseDemand(

@@ -10,6 +10,7 @@ from lease_desk import GPU, HOST, ME, MIB, Desk, told
 from partage.device.attribution import Holdings, Owner
 from partage.domain import Class, Client
 from partage.errors import CannotFit, InvalidRequest, NotFound, QueueFull, ShuttingDown
+from partage.hub.lease import Wish
 from partage.hub.leases import LINGER_S, TTL_S
 from partage.policy.events import DeviceSeen, EngineMeasured
 from partage.policy.views import LeaseView
@@ -260,6 +261,12 @@ async def test_who_waited_too_long_is_refused():
 @pytest.mark.parametrize(("mib", "device", "says"), [(0, None, "say how much"), (5, "9", "there is no device '9'")])
 def test_an_order_that_means_nothing_is_refused(mib: int, device: str | None, says: str):
     with pytest.raises(InvalidRequest, match=says), Desk().hold(mib, device=device):
+        pass
+
+
+def test_a_lease_of_a_few_bytes_was_meant_in_another_unit():
+    desk = Desk()
+    with pytest.raises(InvalidRequest, match="5 bytes are no lease; give a unit"), desk.leases.held(ME, Wish(bytes_=5)):
         pass
 
 
