@@ -22,13 +22,13 @@ def register(app: typer.Typer) -> None:
 def top_command(url: Url = None) -> None:
     """Watch devices, models, clients, queue and alerts in the terminal; sort, filter, unload, pin, pause from the keyboard."""
     with errors():
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # it draws on stderr, for ever
-            raise ConfigError("partage top needs a terminal; for programs: partage ps --json")
         asyncio.run(_top(url))
 
 
 async def _top(url: str | None) -> None:
     require("partage top", "dashboard")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # it would draw on stderr, for ever
+        raise ConfigError("partage top needs a terminal; for programs: partage ps --json")
     from partage.cli.top_rows import Picture  # noqa: PLC0415 an extra: the other commands run without it
     from partage.cli.top_screen import TopApp  # noqa: PLC0415
 
