@@ -1,4 +1,4 @@
-"""Which addresses are the open network's. Who fetches what strangers name is a way into the network it stands in.
+"""Which addresses are the open network's, and which this machine's. Who fetches what strangers name is a way into the network it stands in.
 
 A name is judged where the connection is made, by what it means then: it may mean something else a moment later.
 """
@@ -25,6 +25,11 @@ def is_public(address: str) -> bool:
         if found.sixtofour is not None or found.teredo is not None or found not in GLOBAL_UNICAST:
             return False
     return found.is_global and not found.is_multicast
+
+
+def is_loopback(host: str) -> bool:
+    """Of an address or a name; without asking what a name means."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def is_address(host: str) -> bool:

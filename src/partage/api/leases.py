@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from contextlib import AbstractContextManager
 from typing import Annotated, Literal, Protocol
 
@@ -16,6 +15,7 @@ from partage.domain import Client, RequestId
 from partage.errors import InvalidRequest
 from partage.hub.lease import Lease, Wish
 from partage.json_value import JsonObject
+from partage.public_addresses import is_loopback
 from partage.quantities import parse_bytes, parse_duration_s
 
 SILENCE_S = 5.0
@@ -82,11 +82,13 @@ class LeasesApi:
     def _asked(self, exchange: Exchange, order: LeaseOrder) -> AbstractContextManager[Lease]:
         if order.lease is not None:
             return self._leases.returned(exchange.client, order.lease)
-        return self._leases.held(exchange.client, _wish(order, pids_count=_is_local(exchange.address)))
+        return self._leases.held(exchange.client, _wish(order, pids_count=is_loopback(exchange.address)))
 
     async def heartbeat(self, exchange: Exchange) -> None:
         beat = decode(HEARTBEAT, await exchange.read_body() or b"{}")
-        pids = beat.pids if _is_local(exchange.address) else None
+        pids = (
+            beat.pids if is_loopback(exchange.address) else None
+        )  # elsewhere, and in containers, an id means another process
         self._leases.heartbeat(exchange.path_parameter("lease"), exchange.client, pids)
         await exchange.answer_json({"status": "ok"})
 
@@ -124,11 +126,3 @@ def _seconds(text: str | float) -> float:
         return max(0.0, parse_duration_s(text))
     except InvalidRequest as error:
         raise InvalidRequest(f"max_wait: {error.message}", field="max_wait") from None
-
-
-def _is_local(address: str) -> bool:
-    """Elsewhere, and in containers, a process id means another process."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

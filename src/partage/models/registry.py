@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from partage.models.connection import ConnectionLost, connection_errors
 from partage.models.names import Name
 from partage.models.oci import LARGEST_TEXT_BYTES, MANIFEST, OCI_MANIFEST, Layer
 from partage.models.reach import Reach, open_session
+from partage.public_addresses import is_loopback
 
 _MOST_REDIRECTS = 5
 _MOST_TAG_PAGES = 10
@@ -62,13 +62,6 @@ def base_url(name: Name, reach: Reach) -> URL:
     return _address(name.host, insecure=reach.insecure)
 
 
-def is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
 def _address(text: str, *, insecure: bool) -> URL:
     """`http://` written out in the configuration is asking for it."""
     try:
@@ -76,7 +69,7 @@ def _address(text: str, *, insecure: bool) -> URL:
             url = URL(text)
         else:
             url = URL(f"https://{text}")
-            url = url.with_scheme("http") if insecure or is_loopback(url.host) else url
+            url = url.with_scheme("http") if insecure or is_loopback(url.host or "") else url
     except ValueError as error:
         raise PullError(f"{text!r} is no address of a registry: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host:

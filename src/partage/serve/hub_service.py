@@ -34,6 +34,7 @@ from partage.hub.weighing import Weigher
 from partage.hub.weights import Weights
 from partage.policy.scheduler import Scheduler
 from partage.policy.settings import PolicySettings
+from partage.public_addresses import is_loopback
 from partage.serve.adoption import adopting
 from partage.serve.collector import look_seldom
 from partage.serve.container_leases import ContainerLeases
@@ -47,7 +48,7 @@ from partage.serve.devices import (
     wants_spare_worker,
 )
 from partage.serve.home import owned
-from partage.serve.http import bind, is_loopback, serve, url_of
+from partage.serve.http import bind, serve, url_of
 from partage.serve.shop import workshop_of
 from partage.serve.wishes import check_names, tell_absent
 from partage.watch.watch import Watch

@@ -9,9 +9,10 @@ from partage.api.gate import Gate
 from partage.api.ports import ApiSettings
 from partage.config import Config
 from partage.config_sections import DashboardConfig, DocumentsConfig, HubConfig, RagConfig
+from partage.public_addresses import is_loopback
 from partage.serve.extras import require
 from partage.serve.home import writable
-from partage.serve.http import bind, is_loopback, serve
+from partage.serve.http import bind, serve
 
 
 def hub_url(config: Config) -> str:
