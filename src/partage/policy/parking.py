@@ -120,7 +120,7 @@ def parked(state: State, event: events.EngineParked) -> None:
     resident.phase, resident.gated = "parked", False
     resident.placement = _as_held(resident)
     model = resident.model
-    model.resident, model.parked = None, resident
+    model.resident, model.parked, model.left_s = None, resident, state.now_s
     state.place(model)
     if model.forgotten or model.unloaded:
         state.stop(resident, "it was asked to leave")

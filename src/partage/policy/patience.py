@@ -3,6 +3,9 @@
 First come, first served has the shortest longest wait: about a round, in which each model that waits has its turn. To be
 impatient sooner than that gains nobody a shorter wait, and forces exchanges that cost others their time. Where more is
 asked than can be done, even the middle one waits longer; then only who is singled out has a reason to be impatient.
+
+What counts is how long a model has been out of memory: who was passed over while it was there has waited for a slot. Counted
+from when they came, late requests would force an exchange as soon as a model is loaded, and loading would take half of the time.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ def reckon(state: State) -> None:
 
 def _usual_wait_s(state: State, models: Sequence[ModelState]) -> float:
     """How long the first in line of the middle model has waited, batch work apart; of two, the one who came later."""
-    since = [group.oldest_s() for model in models for group in model.queue.groups[: Class.BATCH]]
-    waits_s = sorted(state.now_s - since_s for since_s in since if since_s is not None)
+    since = [(group.oldest_s(), model.left_s) for model in models for group in model.queue.groups[: Class.BATCH]]
+    waits_s = sorted(state.now_s - max(oldest_s, left_s) for oldest_s, left_s in since if oldest_s is not None)
     return waits_s[(len(waits_s) - 1) // 2] if len(waits_s) > 1 else 0.0
 
 
@@ -47,7 +50,7 @@ def ends_at_s(state: State, model: ModelState) -> float:
     for group in queue.groups:
         oldest_s = group.oldest_s()
         if oldest_s is not None:
-            ends_s = min(ends_s, oldest_s + state.pressure.patience_s[group.class_])
+            ends_s = min(ends_s, max(oldest_s, model.left_s) + state.pressure.patience_s[group.class_])
     for waiting in (*queue.loads.values(), *queue.outgrown.values()):
         ends_s = min(ends_s, waiting.arrived_s + state.pressure.patience_s[waiting.demand.class_])
     return ends_s

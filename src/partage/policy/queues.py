@@ -1,8 +1,9 @@
 """Who waits for a model, and who of them is next: groups by class, in each a line per client.
 
 Within a group: the client that has received least goes first (accounts.py), and of its requests the most urgent one that
-can still be in time. Late ones come after those, until they have waited for the group's patience: then they go first. A
-request with a deadline passes the fair order while its client is not ahead of its share.
+can still be in time. Late ones come after those; once they have waited for the group's patience, a share of the service is
+theirs, by age. Were it all of it, nobody would be in time wherever more is asked than can be done for as long as that; of
+batch work it is. A request with a deadline passes the fair order while its client is not ahead of its share.
 
 Nothing here is searched: heaps whose entries are checked when they come up, so that each step costs the logarithm of the
 queue at most.
@@ -63,7 +64,7 @@ class Line:
     timely_count: int = 0
     late_count: int = 0
     aged: bool = False
-    """Its oldest late request has lost patience: it counts as timely."""
+    """Its oldest late request has lost patience, in a group where that counts as timely."""
     place: _Place | None = None
     """Its entry in one of the group's heaps; an entry that no line has for its place is stale."""
     placed_in_front: bool = False
@@ -87,6 +88,8 @@ class Group:
     model: str
     class_: Class
     patience_s: float
+    late_share: float
+    """Of the service: for those who have lost patience, while others can still be in time. 1: their fair turns."""
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
     count: int = 0
     timely_count: int = 0
@@ -97,6 +100,8 @@ class Group:
     work_s: float = 0.0
     _fair: list[_Place] = field(default_factory=list[_Place])
     _behind: list[_Place] = field(default_factory=list[_Place])
+    _ahead_s: float = 0.0
+    """Service that those who have lost patience had beyond their share."""
     _due: list[_Timed] = field(default_factory=list[_Timed])
     _aging: list[_Timed] = field(default_factory=list[_Timed])
     _deadlines: list[_Timed] = field(default_factory=list[_Timed])
@@ -160,7 +165,7 @@ class Group:
         heapq.heappush(self._fair if in_front else self._behind, line.place)
 
     def grow_old(self, now_s: float) -> None:
-        """Requests whose time has passed go behind; those that lost patience come to the front again."""
+        """Requests whose time has passed go behind; those that lost patience may come to the front again."""
         while self._due and (self._due[0][0] < now_s or not self._due[0][2].in_line):
             waiting = heapq.heappop(self._due)[2]
             if waiting.in_line and not waiting.late:
@@ -195,6 +200,8 @@ class Group:
         line = self._first(self._fair, in_front=True) or self._first(self._behind, in_front=False)
         if line is None:
             return None
+        if line.timely_count and (oldest := self._of_share(line, now_s)) is not None:
+            return oldest
         urgent = self._most_urgent()
         if urgent is not None and urgent.account.virtual_s <= line.account.virtual_s + slack_s:
             return urgent
@@ -208,6 +215,20 @@ class Group:
         free = [line for line in self.lines.values() if not line.account.at_limit and not held(line.account)]
         line = min(free, key=lambda one: (not one.in_front, one.account.virtual_s), default=None)
         return None if line is None else self._of_line(line, now_s)
+
+    def _of_share(self, line: Line, now_s: float) -> Waiting | None:
+        """Who goes before this line, as all who have lost patience had less than their share: the oldest of them."""
+        oldest_s = self.oldest_s()
+        if self.late_share >= 1.0 or oldest_s is None or now_s - oldest_s < self.patience_s:
+            return None
+        oldest = self._oldest[0][2]
+        if oldest.account.at_limit:
+            return None
+        if self._ahead_s > 0.0:
+            self._ahead_s -= self._of_line(line, now_s).work_s * self.late_share / (1.0 - self.late_share)
+            return None
+        self._ahead_s += oldest.work_s
+        return oldest
 
     def oldest_s(self) -> float | None:
         while self._oldest:
@@ -236,7 +257,8 @@ class Group:
         self.late_count += 1
         self.late_arrived_s += waiting.arrived_s
         line.late_count += 1
-        heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
+        if self.late_share >= 1.0:
+            heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
 
     def _first(self, heap: list[_Place], *, in_front: bool) -> Line | None:
         while heap:
@@ -270,7 +292,7 @@ class Group:
     def _of_line(self, line: Line, now_s: float) -> Waiting:
         while line.late and not line.late[0].in_line:
             line.late.popleft()
-        line.aged = bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
+        line.aged = self.late_share >= 1.0 and bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
         self.offer(line)
         if line.aged or not line.timely_count:
             return line.late[0]
@@ -281,7 +303,7 @@ class Group:
     def _forget(self) -> None:
         for heap in (self._fair, self._behind, self._due, self._aging, self._deadlines, self._oldest):
             heap.clear()
-        self.timely_arrived_s = self.late_arrived_s = self.work_s = 0.0
+        self.timely_arrived_s = self.late_arrived_s = self.work_s = self._ahead_s = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,8 @@ from partage.policy.state import ModelState, Resident, State
 
 _LONGEST_BACKOFF_S = 60.0
 _TOO_LARGE_S = 120.0
+_LEAST_WORK_S = 1e-3
+_WORTH = 20.0  # times its load: what a stay is worth of it, where so many wait
 
 
 def ready(state: State, event: events.EngineReady) -> Resident | None:
@@ -25,18 +27,29 @@ def ready(state: State, event: events.EngineReady) -> Resident | None:
     model = resident.model
     for waiting in _outgrowing(model, resident):
         _put_again(model, waiting, resident.context_tokens)
-    resident.owed = _head_group(state, model, most=max(state.settings.head_group, resident.slots))
+    resident.owed = _head_group(state, resident)
+    resident.fresh = resident.slots
     state.place(model)
     state.schedule_expiry(resident)
     return resident
 
 
-def _head_group(state: State, model: ModelState, *, most: int) -> int:
-    """Those that called it. Batch work and who floods do not keep it, but for one: a load never serves nobody."""
-    if not model.queue.ready_count:
+def _head_group(state: State, resident: Resident) -> int:
+    """Those that called it, as far as it can serve them in so long that its load is a small part of that.
+
+    Batch work and who floods do not keep it, but for one: a load never serves nobody. A server that goes round queues keeps
+    up with all that it has the capacity for if at each it serves those who waited when it came (gated service, in the
+    theory of polling systems); with a fixed number of them it does not, and the more waits, the more of its time is lost.
+    """
+    queue, settings = resident.model.queue, state.settings
+    if not queue.ready_count:
         return 0
+    work_s = sum(group.work_s for group in queue.groups) / queue.ready_count
+    abreast = resident.slots / (1 + settings.batch_slowdown * (resident.slots - 1))
+    worth = int(_WORTH * resident.model.profile.load_s * abreast / max(work_s, _LEAST_WORK_S))
+    most = max(settings.head_group, resident.slots, worth)
     called = 0
-    for group in model.queue.groups[: Class.BATCH]:
+    for group in queue.groups[: Class.BATCH]:
         for line in group.lines.values():
             if called >= most:
                 return most
@@ -176,7 +189,7 @@ def _forget(state: State, engine: str) -> Resident | None:
     parking.forget(state, resident)
     model = resident.model
     if model.resident is resident:
-        model.resident = None
+        model.resident, model.left_s = None, state.now_s
         for waiting in list(model.queue.outgrown.values()):
             _put_again(model, waiting, None)
         state.place(model)

@@ -80,7 +80,7 @@ def _next(state: State, resident: Resident) -> Waiting | None:
         if not group.count or not _has_slot_for(state, resident, group.class_):
             queue.owed_s[group.class_] = queue.owed_s[group.class_] if group.count else 0.0
             continue
-        impatient_s = state.now_s - state.pressure.patience_s[group.class_] if resident.owed else None
+        impatient_s = state.now_s - state.pressure.patience_s[group.class_] if resident.fresh else None
         waiting = group.next(state.now_s, settings.fairness_slack_s, oldest_since_s=impatient_s, held=held)
         if waiting is None or (resident.gated and not _passes_gate(state, resident, waiting)):
             continue
@@ -138,6 +138,7 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     if waiting.demand.class_ == Class.INTERACTIVE:
         for device in resident.bytes_:
             state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
+    resident.fresh = max(0, resident.fresh - 1)
     if resident.owed:
         resident.owed -= 1
         if not resident.owed and state.unplaced:

@@ -29,10 +29,11 @@ class PolicySettings:
     load_pressure: float = 0.25
     """Part of the time spent loading from which the governor lengthens stays and raises the price of a swap."""
     patience_s: tuple[float, float, float] = (300.0, 300.0, 300.0)
-    """A late request that has waited this long goes before those that can still be in time; and however long a round is,
-    its model is next. Half of the bound: where more is asked than can be done, sooner means that everybody is late."""
+    """A late request that has waited this long has a share of the service; and however long a round is, its model is next."""
+    late_share: tuple[float, float, float] = (0.05, 0.2, 1.0)
+    """Part of the service of its class that goes to who has lost patience, while others can still be in time; 1: its fair turns."""
     swap_patience_s: tuple[float, float, float] = (20.0, 240.0, 240.0)
-    """A model whose oldest request has waited this long, and for a round (patience.py), is loaded next, before every other."""
+    """A model whose oldest request has waited this long for memory, and for a round (patience.py), is loaded next, before every other."""
     reuse_horizon_s: float = 20.0
     """A victim that is likely to be asked for again within this time is dear."""
     prewarm_chance: float = 0.5

@@ -53,6 +53,8 @@ class Resident:
     """In all, so far."""
     in_expiry: bool = False
     by_class: list[int] = field(default_factory=lambda: [0, 0, 0])
+    fresh: int = 0
+    """Slots not given out yet since it came: who has lost patience goes first in them."""
     owed: int = 0
     """Requests of the group that called it, still to be served before it can be a victim."""
     parked_bytes: int = 0
@@ -108,6 +110,8 @@ class ModelState:
     too_large_bytes: int | None = None
     """A placement of this size ran out of memory; only smaller ones are tried."""
     too_large_at_s: float = 0.0
+    left_s: float = -math.inf
+    """When its last engine's memory was given back: until then, who had to wait had to wait for a slot."""
 
     @property
     def name(self) -> str:
@@ -193,11 +197,11 @@ class State:
         self.queued = self.arrivals = self.starts = 0
 
     def new_model(self, profile: ModelProfile) -> ModelState:
-        patience = self.settings.patience_s
+        patience, share = self.settings.patience_s, self.settings.late_share
         groups = (
-            Group(profile.model, Class.INTERACTIVE, patience[0]),
-            Group(profile.model, Class.NORMAL, patience[1]),
-            Group(profile.model, Class.BATCH, patience[2]),
+            Group(profile.model, Class.INTERACTIVE, patience[0], share[0]),
+            Group(profile.model, Class.NORMAL, patience[1], share[1]),
+            Group(profile.model, Class.BATCH, patience[2], share[2]),
         )
         model = self.models[profile.model] = ModelState(profile, ModelQueue(groups))
         self.pin(model, pinned=profile.pinned)

@@ -61,3 +61,15 @@ def test_patience_ends_with_that_of_the_oldest_of_those_who_wait():
     town.ask("batch", "m0", class_=Class.BATCH)
     state = town.scheduler.state
     assert patience.ends_at_s(state, state.models["m0"]) == LEAST_S
+
+
+def test_who_was_passed_over_while_the_model_was_there_has_waited_for_a_slot_not_for_memory():
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 10), slots=1))
+    town.ask("served", "a", class_=Class.INTERACTIVE)
+    town.make_ready("a#1")
+    town.ask("passed over", "a", class_=Class.INTERACTIVE)
+    town.pass_time(60.0)
+    town.crash("a#1")
+    state = town.scheduler.state
+    assert patience.ends_at_s(state, state.models["a"]) == 60.0 + LEAST_S

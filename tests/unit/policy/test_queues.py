@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from itertools import count
 
 import pytest
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ class Lines(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.group = Group("model", Class.NORMAL, PATIENCE_S)
+        self.group = Group("model", Class.NORMAL, PATIENCE_S, late_share=1.0)
         self.accounts = Accounts()
         self.now_s = 0.0
         self.asked = 0
@@ -108,7 +109,7 @@ TestLines = Lines.TestCase
 
 
 def test_a_client_that_is_corrected_again_and_again_keeps_its_places(monkeypatch: pytest.MonkeyPatch):
-    accounts, group = Accounts(), Group("model", Class.NORMAL, PATIENCE_S)
+    accounts, group = Accounts(), Group("model", Class.NORMAL, PATIENCE_S, late_share=1.0)
     account = accounts.of("x")
     accounts.joins(account)
     account.queued += 1
@@ -125,8 +126,15 @@ def test_a_client_that_is_corrected_again_and_again_keeps_its_places(monkeypatch
     assert pushed == []
 
 
+_numbers = count()
+
+
+def group(class_: Class, *, late_share: float = 1.0) -> Group:
+    return Group("a", class_, patience_s=300.0, late_share=late_share)
+
+
 def queue() -> ModelQueue:
-    return ModelQueue((Group("a", Class.INTERACTIVE, 300), Group("a", Class.NORMAL, 300), Group("a", Class.BATCH, 300)))
+    return ModelQueue((group(Class.INTERACTIVE), group(Class.NORMAL), group(Class.BATCH)))
 
 
 def waiting(
@@ -134,7 +142,7 @@ def waiting(
 ) -> Waiting:
     demand = Demand(id=name, model="a", client=name, class_=Class.NORMAL, context_tokens=context_tokens)
     account = account or Account(name)
-    return Waiting(demand, account, arrived_s=arrived_s, sequence=len(name), due_s=due_s, work_s=1.0)
+    return Waiting(demand, account, arrived_s=arrived_s, sequence=next(_numbers), due_s=due_s, work_s=1.0)
 
 
 def test_who_waits_for_a_longer_context_is_no_longer_in_line() -> None:
@@ -157,3 +165,33 @@ def test_line_whose_first_had_patience_left_goes_on_with_those_that_have_none() 
     for expected in (young, older, old):
         assert waits.next(310.0, 0.0) is expected
         waits.remove(expected)
+
+
+def order_of(line: Group, now_s: float) -> list[str]:
+    order: list[str] = []
+    while (chosen := line.next(now_s, 0.0)) is not None:
+        line.remove(chosen)
+        order.append(chosen.demand.id)
+    return order
+
+
+def late_and_timely(line: Group) -> Group:
+    """Two that are late, of clients that had less than those of the six that can be in time."""
+    late = ((f"late{number}", 10.0) for number in range(2))
+    for name, due_s in (*late, *((f"new{number}", 320.0) for number in range(6))):
+        account = Account(name, virtual_s=1.0 if name.startswith("new") else 0.0)
+        line.add(waiting(name, account, due_s=due_s))
+    return line
+
+
+def test_who_has_lost_patience_gets_a_share_of_the_service_while_others_can_be_in_time() -> None:
+    order = order_of(late_and_timely(group(Class.NORMAL, late_share=0.2)), 310.0)
+    assert [order.index(name) for name in ("late0", "late1")] == [0, 5], "a fifth is theirs"
+
+
+def test_who_has_lost_patience_has_its_fair_turn_again_where_all_of_the_service_may_be_theirs() -> None:
+    assert set(order_of(late_and_timely(group(Class.BATCH)), 310.0)[:2]) == {"late0", "late1"}
+
+
+def test_late_requests_before_patience_ends_have_no_share() -> None:
+    assert set(order_of(late_and_timely(group(Class.NORMAL, late_share=0.2)), 290.0)[-2:]) == {"late0", "late1"}
