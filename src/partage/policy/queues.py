@@ -64,14 +64,17 @@ class Line:
     timely_count: int = 0
     late_count: int = 0
     aged: bool = False
-    """Its oldest late request has lost patience, in a group where that counts as timely."""
+    """Its oldest late request has lost patience."""
     place: _Place | None = None
     """Its entry in one of the group's heaps; an entry that no line has for its place is stale."""
-    placed_in_front: bool = False
+    placed_rank: int = 0
 
     @property
-    def in_front(self) -> bool:
-        return self.timely_count > 0 or self.aged
+    def rank(self) -> int:
+        """0: it is in front; 1: nobody in it can be in time, but somebody has lost patience; 2: it is behind."""
+        if self.timely_count or (self.aged and self.group.late_share >= 1.0):
+            return 0
+        return 1 if self.aged else 2
 
     @property
     def model(self) -> str:
@@ -98,8 +101,8 @@ class Group:
     """Sum of arrival times: with the count, it gives the sum of ages at any time."""
     late_arrived_s: float = 0.0
     work_s: float = 0.0
-    _fair: list[_Place] = field(default_factory=list[_Place])
-    _behind: list[_Place] = field(default_factory=list[_Place])
+    _lines: tuple[list[_Place], list[_Place], list[_Place]] = field(default_factory=lambda: ([], [], []))
+    """By rank, in each who has received least first."""
     _ahead_s: float = 0.0
     """Service that those who have lost patience had beyond their share."""
     _due: list[_Timed] = field(default_factory=list[_Timed])
@@ -157,12 +160,12 @@ class Group:
 
     def offer(self, line: Line) -> None:
         """Put a line where its client's virtual time places it, unless it is placed before: it is found there in time."""
-        in_front, virtual_s = line.in_front, line.account.virtual_s
-        if line.place is not None and line.placed_in_front == in_front and line.place[0] <= virtual_s:
+        rank, virtual_s = line.rank, line.account.virtual_s
+        if line.place is not None and line.placed_rank == rank and line.place[0] <= virtual_s:
             return
         self._offers += 1
-        line.place, line.placed_in_front = (virtual_s, self._offers, line), in_front
-        heapq.heappush(self._fair if in_front else self._behind, line.place)
+        line.place, line.placed_rank = (virtual_s, self._offers, line), rank
+        heapq.heappush(self._lines[rank], line.place)
 
     def grow_old(self, now_s: float) -> None:
         """Requests whose time has passed go behind; those that lost patience may come to the front again."""
@@ -197,7 +200,7 @@ class Group:
             oldest_s = self.oldest_s()
             if oldest_s is not None and oldest_s <= oldest_since_s and not self._oldest[0][2].account.at_limit:
                 return self._oldest[0][2]
-        line = self._first(self._fair, in_front=True) or self._first(self._behind, in_front=False)
+        line = self._first(0) or self._first(1) or self._first(2)
         if line is None:
             return None
         if line.timely_count and (oldest := self._of_share(line, now_s)) is not None:
@@ -209,11 +212,11 @@ class Group:
 
     def _next_of_others(self, now_s: float, held: Callable[[Account], bool]) -> Waiting | None:
         """Who had least is seldom held; where it is, this is the one step that looks at all clients."""
-        line = self._first(self._fair, in_front=True)
+        line = self._first(0)
         if line is not None and not held(line.account):
             return self._of_line(line, now_s)
         free = [line for line in self.lines.values() if not line.account.at_limit and not held(line.account)]
-        line = min(free, key=lambda one: (not one.in_front, one.account.virtual_s), default=None)
+        line = min(free, key=lambda one: (one.rank, one.account.virtual_s), default=None)
         return None if line is None else self._of_line(line, now_s)
 
     def _of_share(self, line: Line, now_s: float) -> Waiting | None:
@@ -250,17 +253,17 @@ class Group:
         line.timely_count -= 1
         self._count_late(waiting, line)
         line.late.append(waiting)
-        if not line.in_front:
+        if line.rank:
             self.offer(line)
 
     def _count_late(self, waiting: Waiting, line: Line) -> None:
         self.late_count += 1
         self.late_arrived_s += waiting.arrived_s
         line.late_count += 1
-        if self.late_share >= 1.0:
-            heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
+        heapq.heappush(self._aging, (waiting.arrived_s + self.patience_s, waiting.sequence, waiting))
 
-    def _first(self, heap: list[_Place], *, in_front: bool) -> Line | None:
+    def _first(self, rank: int) -> Line | None:
+        heap = self._lines[rank]
         while heap:
             place = heap[0]
             placed_at_s, _, line = place
@@ -269,7 +272,7 @@ class Group:
             elif line.account.at_limit:
                 heapq.heappop(heap)  # it is offered again when one of its client's requests ends
                 line.place = None
-            elif line.in_front != in_front:
+            elif line.rank != rank:
                 heapq.heappop(heap)
                 line.place = None
                 self.offer(line)
@@ -292,16 +295,16 @@ class Group:
     def _of_line(self, line: Line, now_s: float) -> Waiting:
         while line.late and not line.late[0].in_line:
             line.late.popleft()
-        line.aged = self.late_share >= 1.0 and bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
+        line.aged = bool(line.late) and now_s - line.late[0].arrived_s >= self.patience_s
         self.offer(line)
-        if line.aged or not line.timely_count:
+        if not line.timely_count or (line.aged and self.late_share >= 1.0):
             return line.late[0]
         while not line.timely[0][2].in_line or line.timely[0][2].late:
             heapq.heappop(line.timely)
         return line.timely[0][2]
 
     def _forget(self) -> None:
-        for heap in (self._fair, self._behind, self._due, self._aging, self._deadlines, self._oldest):
+        for heap in (*self._lines, self._due, self._aging, self._deadlines, self._oldest):
             heap.clear()
         self.timely_arrived_s = self.late_arrived_s = self.work_s = self._ahead_s = 0.0
 

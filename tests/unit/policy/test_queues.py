@@ -74,7 +74,8 @@ class Lines(RuleBasedStateMachine):
         if not may:
             assert found is None
             return
-        front = [line for line in may if line.in_front] or may
+        rank = min(line.rank for line in may)
+        front = [line for line in may if line.rank == rank]
         assert found is not None
         assert found.account.name in {line.account.name for line in front}
         assert found.account.virtual_s == min(line.account.virtual_s for line in front)
@@ -195,3 +196,10 @@ def test_who_has_lost_patience_has_its_fair_turn_again_where_all_of_the_service_
 
 def test_late_requests_before_patience_ends_have_no_share() -> None:
     assert set(order_of(late_and_timely(group(Class.NORMAL, late_share=0.2)), 290.0)[-2:]) == {"late0", "late1"}
+
+
+def test_where_nobody_can_be_in_time_who_has_lost_patience_goes_before_other_late_ones() -> None:
+    line = group(Class.NORMAL, late_share=0.2)
+    for name, arrived_s in (("newer", 100.0), ("older", 0.0)):
+        line.add(waiting(name, arrived_s=arrived_s, due_s=110.0))
+    assert order_of(line, 310.0) == ["older", "newer"]
