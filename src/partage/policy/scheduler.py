@@ -283,6 +283,7 @@ class Scheduler:
             kind = "unknown_model" if model is None else "start_failed"
             reason = "was deleted" if model is None else f"ended {waiting.crashes} times while it had this request"
             state.refuse(waiting.demand, kind, f"model '{waiting.demand.model}' {reason}")
+            self._offer_again(waiting.account)
             return
         give_up_s = waiting.arrived_s + self.settings.max_wait_s[waiting.demand.class_]
         heapq.heappush(state.give_up, (give_up_s, waiting.sequence, waiting))

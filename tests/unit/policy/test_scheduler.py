@@ -702,3 +702,21 @@ def test_victim_that_dies_while_another_drains_serves_nobody() -> None:
     town.finish("second")
     town.settle()
     assert not town.open
+
+
+def test_client_at_its_limit_is_served_elsewhere_once_a_request_of_it_is_refused_for_its_crashes() -> None:
+    town = Town(None, gpu("gpu", 16))
+    for name in ("a", "b"):
+        town.learn(name, placement(("gpu", 8)))
+    loaded(town, "b")
+    town.ask("killer", "a", max_concurrent=1)
+    for crash in range(3):
+        town.pass_time(20.0)
+        (engine,) = town.starting
+        town.make_ready(engine)
+        if crash == 2:
+            town.ask("patient", "b", max_concurrent=1)
+            assert not town.served
+        town.crash(engine)
+    assert town.ended["killer"] == "start_failed"
+    assert "patient" in town.served
