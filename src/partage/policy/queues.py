@@ -160,6 +160,8 @@ class Group:
 
     def offer(self, line: Line) -> None:
         """Put a line where its client's virtual time places it, unless it is placed before: it is found there in time."""
+        if not line.timely_count + line.late_count:
+            return  # its last was served while its client's lines were offered one after the other
         rank, virtual_s = line.rank, line.account.virtual_s
         if line.place is not None and line.placed_rank == rank and line.place[0] <= virtual_s:
             return

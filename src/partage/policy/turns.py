@@ -180,9 +180,7 @@ def _classify(state: State, resident: Resident) -> None:
     peers = [
         one.ran_s
         for one in state.turns.contending.values()
-        if one is not resident
-        and one.turn_class == class_
-        and not set(one.contends_on).isdisjoint(resident.contends_on)
+        if one is not resident and one.turn_class == class_ and one.threads  # others compute beside it in any case
     ]
     if peers:
         resident.ran_s = min(max(resident.ran_s, min(peers) - state.settings.slice_s), max(peers))

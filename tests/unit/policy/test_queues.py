@@ -203,3 +203,14 @@ def test_where_nobody_can_be_in_time_who_has_lost_patience_goes_before_other_lat
     for name, arrived_s in (("newer", 100.0), ("older", 0.0)):
         line.add(waiting(name, arrived_s=arrived_s, due_s=110.0))
     assert order_of(line, 310.0) == ["older", "newer"]
+
+
+def test_line_that_has_just_become_empty_is_not_offered() -> None:
+    waits, only, another = queue().groups[Class.NORMAL], waiting("only"), waiting("another")
+    waits.add(only)
+    waits.add(another)
+    (line, _) = waits.lines.values()
+    waits.remove(only)
+    another.account.virtual_s = 1.0
+    line.offer()
+    assert waits.next(0.0, 0.0) is another
