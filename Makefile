@@ -17,7 +17,8 @@ $(VENV)/run.stamp: locks/run.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp locks/dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp locks/dev.txt locks/gpu.txt
+	$(LOCKED) -r locks/gpu.txt
 	$(LOCKED) -r locks/dev.txt
 	@touch $@
 
