@@ -213,4 +213,4 @@ def test_line_that_has_just_become_empty_is_not_offered() -> None:
     waits.remove(only)
     another.account.virtual_s = 1.0
     line.offer()
-    assert waits.next(0.0, 0.0) is another
+    assert waits.next(20.0, 0.0) is another
