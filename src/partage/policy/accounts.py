@@ -129,7 +129,7 @@ class Accounts:
             self._clients += account.name not in self._seen_before
         received = max(gpu_s * self._weight(now_s), -account.recent)  # what is corrected late has become less meanwhile
         account.recent += received
-        self._recent += received
+        self._recent = max(0.0, self._recent + received)  # rounding
         self._usual = _USUAL * self._recent / max(1, self._clients)
 
     def _weight(self, now_s: float) -> float:
