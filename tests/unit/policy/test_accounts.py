@@ -16,8 +16,8 @@ def test_late_correction_of_one_client_makes_no_flood_of_another() -> None:
 def test_what_is_taken_back_whole_leaves_nothing_to_divide_by() -> None:
     accounts = Accounts()
     everybody = [accounts.of(name) for name in ("one", "two", "three")]
-    for account, cost_s in zip(everybody, (0.1, 0.2, 0.3), strict=True):
+    for account, cost_s in zip(everybody, (0.3, 0.2, 0.1), strict=True):
         accounts.charge(account, cost_s, 0.0)
-    for account, cost_s in zip(everybody, (0.1, 0.2, 0.3), strict=True):
+    for account, cost_s in zip(everybody, (0.3, 0.2, 0.1), strict=True):
         accounts.charge(account, -cost_s, 0.0)
     assert [accounts.entitlement(account) for account in everybody] == [1.0, 1.0, 1.0]
