@@ -1,6 +1,6 @@
 """One client floods at twenty times the others' rate: what the others notice, and how evenly service is shared.
 
-python bench/policy_fairness.py [--seeds 5]
+python bench/policy_fairness.py [--seeds 5] [--ram 32]     with so many GB of RAM to park in
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from partage.domain import Class
-from partage.sim.compare import mean, run
-from partage.sim.machine import gpus
+from partage.policy.settings import PolicySettings
+from partage.sim.compare import UNBOUNDED, mean, run
+from partage.sim.machine import Machine, gpus
 from partage.sim.measure import first_token_wait_s, jain, percentile
 from partage.sim.synthetic import CHAT, flood
 from partage.sim.workload import BATCH_GOAL, GB, Asked, Workload, workload
@@ -23,15 +25,19 @@ FLOODER = "client9"
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=5)
-    seeds = options.parse_args().seeds
-    machine = gpus(24 * GB)
+    options.add_argument("--ram", type=float, default=0.0)
+    given = options.parse_args()
+    machine = gpus(24 * GB, parks=given.ram > 0)
+    settings = replace(UNBOUNDED, park_budget_bytes=int(given.ram * GB))
     for policy in POLICIES:
-        ratios: list[float] = []
-        for seed in range(seeds):
-            calm, flooded = (_others_p99_s(policy, flood(seed, factor=factor)) for factor in (1.0, 20.0))
-            ratios.append(flooded / calm)
+        calm_s, flooded_s = (
+            [_others_p99_s(policy, flood(seed, factor=factor), machine, settings) for seed in range(given.seeds)]
+            for factor in (1.0, 20.0)
+        )
+        ratios = [flooded / calm for calm, flooded in zip(calm_s, flooded_s, strict=True)]
         print(
-            f"{policy:12} others' p99 first token with the flood: {mean(ratios):.2f} x of without, worst {max(ratios):.2f}"
+            f"{policy:12} others' p99 first token with the flood: {mean(ratios):.2f} x of without, "
+            f"worst {max(ratios):.2f}; {mean(flooded_s):.1f} s : {mean(calm_s):.1f} s"
         )
     for policy in POLICIES:
         load = backlogged(seed=1)
@@ -40,8 +46,8 @@ def main() -> None:
         print(f"{policy:12} Jain over backlogged clients, by GPU-seconds and weight: {jain(served):.3f}")
 
 
-def _others_p99_s(policy: str, load: Workload) -> float:
-    result = run(policy, load, gpus(24 * GB))
+def _others_p99_s(policy: str, load: Workload, machine: Machine, settings: PolicySettings) -> float:
+    result = run(policy, load, machine, settings)
     waits = [
         first_token_wait_s(load, result, index)
         for index, one in enumerate(load.arrivals)

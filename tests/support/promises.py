@@ -113,6 +113,15 @@ class Promises(RuleBasedStateMachine):
             self.asked += 1
             self.town.ask(f"r{self.asked}", model, client, class_=Class.INTERACTIVE, output_tokens=1000)
 
+    @rule(model=st.sampled_from(MODELS), other=st.sampled_from(MODELS), seconds=st.sampled_from([5.0, 30.0]))
+    def a_person_waits_behind_a_flood(self, model: str, other: str, seconds: float) -> None:
+        self.asked += 2
+        self.town.ask(f"r{self.asked - 1}", model, FLOOD, output_tokens=20_000)
+        for engine in self.town.starting:
+            self.town.make_ready(engine)
+        self.town.ask(f"r{self.asked}", other, "u", class_=Class.INTERACTIVE)
+        self.town.pass_time(seconds)
+
     @rule(works=st.booleans(), seconds=st.sampled_from([0.1, 3.0, 20.0]))
     def engines_go_on(self, works: bool, seconds: float) -> None:
         """All that is loaded, copied or stopped comes to its end at once: most of the steps would be spent on it."""

@@ -48,14 +48,15 @@ class Town:
         self.halted, self.orphans = set[str](), set[str]()
         """Models, and what stands for leases, that are paused by hand; and engines of models that were deleted: another model
         may have the name by now."""
-        self.pause_bound_s = 0.0
-        self.longest_pause_s = 0.0
+        self.pause_bound_s = self.longest_pause_s = 0.0
         self.computed_s: dict[str, float] = {}
         """While it served somebody and was not paused, by engine."""
         self._told_s = 0.0
         self.parking: set[str] = set()
         self.parked: set[str] = set()
         """Their device memory is free."""
+        self.flooding, self.silent_s = set[str](), dict[str, float]()
+        """Since when engines are in RAM, or were let go by hand there; some of them in mid-answer."""
         self.unparking: set[str] = set()
         self.in_ram: dict[str, int] = {}
         """Bytes of the RAM tier, from the order to park."""
@@ -175,8 +176,11 @@ class Town:
                 self.park_ends(engine)
             for engine in self.starting:
                 self.make_ready(engine)
-            for request in list(self.serving):
-                self.finish(request)
+            for request, engine in list(self.serving.items()):
+                if (
+                    engine not in self.in_ram or request in self.load_only
+                ):  # in mid-answer: it comes back, unless it is ended
+                    self.finish(request)
             for lease in self.granted:
                 self.end_lease(lease)
 
@@ -192,12 +196,16 @@ class Town:
             case events.StrangersSeen(device=device, bytes_=bytes_):
                 self.strangers[device] = bytes_
             case events.PauseAsked(model=model, paused=paused):
+                here = [one for one in self.silent_s if one.rpartition("#")[0] == model and one not in self.orphans]
+                self.silent_s.update(dict.fromkeys(here, self.now_s))
                 (self.halted.add if paused else self.halted.discard)(model)
             case events.ModelForgotten(model=model):
                 self.halted.discard(model)
                 self.orphans |= {engine for engine in self.running if engine.rpartition("#")[0] == model}
             case _:
                 pass
+        accounts = self.scheduler.state.accounts
+        self.flooding = {name for name, account in accounts.by_name.items() if accounts.floods(account)}
         self.out = self.scheduler.decide(event, self.now_s)
         for action in self.out:
             self._carry_out(action)
@@ -227,7 +235,8 @@ class Town:
                 assert engine in self.running
                 assert engine not in self.stopping, f"{engine} is stopped twice"
                 streams = {where for one, where in self.serving.items() if one not in self.load_only}
-                assert engine not in streams, f"{engine} is stopped while it serves"
+                silent = engine in self.parked and (engine in self.orphans or self._silent_beyond_s(engine) > -1e-6)
+                assert engine not in streams or silent, f"{engine} is stopped while it serves"
                 callers = self.called_by.get(engine, set()) & self.open.keys()
                 assert self.served_by.get(engine) or not callers, f"{engine} leaves before it served who called it"
                 self.stopping.add(engine)
@@ -278,12 +287,24 @@ class Town:
 
     def _park(self, engine: str, size: int) -> None:
         assert engine in self.ready - self.stopping, f"{engine} is parked when it is not ready"
-        assert not self._streams(engine), f"{engine} is parked while it serves"
+        flooding = all(self._floods(self.open[one].client) for one in self._streams(engine))
+        assert flooding, f"{engine} is parked in mid-answer of somebody who does not flood"
         assert size == self.running[engine].placement.total_bytes
         assert all(self.devices[device].parks for device, _ in self.running[engine].placement.shares)
         self.ready.discard(engine)
         self.parking.add(engine)
+        self.silent_s[engine] = self.now_s
         self.in_ram[engine] = size
+
+    def _silent_beyond_s(self, engine: str) -> float:
+        """What is paused by hand is silent for as long as it is asked to be."""
+        silent_s = 0.0 if self._halted(engine) else self.now_s - self.silent_s[engine]
+        return silent_s - self.scheduler.aside_bound_s()
+
+    def _floods(self, client: str) -> bool:
+        """When it was decided: before the event, or with what that has cost others since."""
+        accounts = self.scheduler.state.accounts
+        return client in self.flooding or accounts.floods(accounts.of(client))
 
     def _unpark(self, engine: str) -> None:
         assert engine in self.parked - self.stopping
@@ -295,7 +316,7 @@ class Town:
         self.unparking.add(engine)
         waiting = self.open.keys() - self.serving.keys()
         self.called_by[engine] = {one for one in waiting if self.open[one].model == start.model}
-        self.served_by.pop(engine, None)
+        self.served_by[engine] = len(self._streams(engine))  # it goes on with them
 
     def _held(self, device: str) -> int:
         on_devices = (start for engine, start in self.running.items() if engine not in self.parked)
@@ -330,6 +351,8 @@ class Town:
             held_there = view.residents_bytes + view.loading_bytes + view.leases_bytes
             assert held_there == held, "the ledger disagrees with the world"
             assert view.leases_bytes == self._leased(view.device)
+        for engine in self.parked - self.stopping:
+            assert not self._streams(engine) or self._silent_beyond_s(engine) < 1e-6, f"{engine} is silent too long"
         tier = self.scheduler.tier_view()
         assert sum(self.in_ram.values()) == tier.held_bytes <= tier.budget_bytes, "the RAM tier is overdrawn"
         bound = self.scheduler.wait_bound_s()

@@ -41,7 +41,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
     for one in residents:
         table.add_row(
             str(one["model"]) + (" (pinned)" if one["pinned"] else ""),
-            str(one["state"]) + (" by hand" if one["paused_by_hand"] else ""),
+            str(one["state"]) + _how(one),
             ", ".join(cast("list[str]", one["devices"])) or ("RAM" if one["state"] == "parked" else "adopted"),
             _size(one["ledger_bytes"]),
             _size(one["estimated_bytes"]),
@@ -112,6 +112,13 @@ def _ask(url: str | None, question: Callable[[HubClient], Awaitable[T]]) -> T:
             return await question(hub)
 
     return asyncio.run(asked())
+
+
+def _how(one: JsonObject) -> str:
+    """By hand; or in RAM with answers that it has begun, and that go on when it is back."""
+    return (
+        " by hand" if one["paused_by_hand"] else " in mid-answer" if one["state"] == "parked" and one["serving"] else ""
+    )
 
 
 def _size(value: object) -> str:

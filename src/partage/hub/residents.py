@@ -96,6 +96,7 @@ class Residents:
                 return  # it has ended since; the policy knows
             resident.parked = True
             await self._copy(resident, "park")
+            resident.engine.pause()  # of those whose answers it has begun, nobody takes its silence for an error
         except ParkFailed as error:
             log.warning("%s could not be parked: %s", engine, error.message)
             if resident is not None:
@@ -108,6 +109,7 @@ class Residents:
         resident, began_s = self.running.get(engine), self._clock.now_s()
         if resident is None:
             return
+        resident.engine.resume()  # the driver needs it running
         try:
             await self._copy(resident, "unpark")
         except ParkFailed as error:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from partage.domain import Class, DeviceId
-from partage.policy import parking, turns
+from partage.policy import aside, parking, turns
 from partage.policy.queues import Group
 from partage.policy.state import Resident, State
 
@@ -110,8 +110,12 @@ def _weighed(state: State, resident: Resident) -> Victim:
             highest = class_
     lost_s = _lost_s(state, resident, again + backlog)
     served_part = served / max(1, len(serving))
-    drain_s, over_s = _drain_s(state, resident)
-    remains_s = drain_s or _GOES_ON * over_s
+    if aside.may_be_set_aside(state, resident):
+        lost_s += parking.return_s(state, resident) * served  # they will wait for it
+        drain_s = remains_s = parking.copy_s(state, resident)
+    else:
+        drain_s, over_s = _drain_s(state, resident)
+        remains_s = drain_s or _GOES_ON * over_s
     return Victim(
         resident,
         cost_s=lost_s + remains_s * served_part,

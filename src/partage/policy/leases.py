@@ -65,9 +65,7 @@ def grant(state: State, resident: Resident) -> None:
     waiting.account.leases += 1
     resident.serving[lease.id] = waiting
     resident.by_class[lease.class_] += 1
-    if lease.class_ == Class.INTERACTIVE:
-        for device in resident.bytes_:
-            state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
+    state.interactive(resident, resident.by_class[0])
     turns.joins(state, resident)
     state.leases[resident.engine] = resident
     for device, size in resident.bytes_.items():

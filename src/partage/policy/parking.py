@@ -60,7 +60,7 @@ def may_park(state: State, resident: Resident) -> bool:
 
 
 def pays(state: State, resident: Resident) -> bool:
-    again = 1.0 if resident.model.queue.count else _again(state, resident)
+    again = 1.0 if resident.model.queue.count or resident.serving else _again(state, resident)
     saved_s = resident.model.profile.load_s - copy_s(state, resident)
     return saved_s > 0 and again * saved_s >= copy_s(state, resident)
 
@@ -73,7 +73,7 @@ def try_park(state: State, resident: Resident) -> bool:
     coming = sum(one.parked_bytes for one in state.parked.values() if one.phase == "stopping")
     short = sum(resident.bytes_.values()) + promised - coming - free_bytes(state)
     dropped: list[Resident] = []
-    staying = [one for one in state.parked.values() if one.phase == "parked" and not one.model.queue.count]
+    staying = [one for one in state.parked.values() if one.phase == "parked" and not one.model.wanted]
     for other in sorted(staying, key=lambda one: _value(state, one)):
         if short <= 0 or _value(state, other) >= _value(state, resident):
             break
@@ -83,7 +83,7 @@ def try_park(state: State, resident: Resident) -> bool:
         return False
     for other in dropped:
         state.stop(other, f"room in RAM for {resident.model.name}")
-    resident.phase = "parking"
+    resident.phase, resident.parked_at_s = "parking", state.now_s
     state.to_park.append(resident)
     state.place(resident.model)
     carry_on(state)
@@ -96,7 +96,7 @@ def carry_on(state: State) -> None:
         size = sum(resident.bytes_.values())
         if size <= free_bytes(state):
             state.to_park.remove(resident)
-            resident.parked_bytes = size
+            resident.parked_bytes, resident.parked_at_s = size, state.now_s
             state.out.append(ParkEngine(engine=resident.engine, bytes_=size))
 
 
@@ -115,6 +115,7 @@ def parked(state: State, event: events.EngineParked) -> None:
         return
     _measured(state, resident, event.park_s)
     del state.residents[event.engine]
+    state.interactive(resident, -resident.by_class[0])
     state.ledger.release(resident.bytes_.items())
     state.parked[event.engine] = resident
     resident.phase, resident.gated = "parked", False
@@ -122,21 +123,23 @@ def parked(state: State, event: events.EngineParked) -> None:
     model = resident.model
     model.resident, model.parked, model.left_s = None, resident, state.now_s
     state.place(model)
-    if model.forgotten or model.unloaded:
+    if model.forgotten or (model.unloaded and not resident.serving):
         state.stop(resident, "it was asked to leave")
     state.schedule_expiry(resident)
 
 
-def failed(state: State, event: events.EngineParkFailed) -> None:
-    """It could not be parked: it is stopped, as if nobody had thought of it."""
+def failed(state: State, event: events.EngineParkFailed) -> Resident | None:
+    """It could not be parked: it is stopped, as if nobody had thought of it. Or goes on, if it serves."""
     resident = state.residents.get(event.engine)
     if resident is None or resident.phase != "parking":
-        return
+        return None
     for device in resident.bytes_:
         state.park_failures[device] = state.park_failures.get(device, 0) + 1
     resident.parked_bytes = 0
-    state.stop(resident, f"it could not be parked: {event.reason}")
+    if not resident.serving:
+        state.stop(resident, f"it could not be parked: {event.reason}")
     carry_on(state)
+    return resident
 
 
 def unpark(state: State, resident: Resident) -> None:
@@ -146,6 +149,9 @@ def unpark(state: State, resident: Resident) -> None:
     state.residents[resident.engine] = resident
     model.resident, model.parked = resident, None
     resident.phase, resident.started_s = "starting", state.now_s
+    state.interactive(resident, resident.by_class[0])
+    for plan in state.plans:  # that it left for: what it comes back to is none of theirs
+        plan.victims = [victim for victim in plan.victims if victim is not resident]
     state.out.append(UnparkEngine(engine=resident.engine))
 
 

@@ -53,4 +53,7 @@ def ends_at_s(state: State, model: ModelState) -> float:
             ends_s = min(ends_s, max(oldest_s, model.left_s) + state.pressure.patience_s[group.class_])
     for waiting in (*queue.loads.values(), *queue.outgrown.values()):
         ends_s = min(ends_s, waiting.arrived_s + state.pressure.patience_s[waiting.demand.class_])
+    aside = model.aside
+    if aside is not None:
+        ends_s = min(ends_s, aside.parked_at_s + state.settings.aside_patience_s)
     return ends_s

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from partage.domain import DeviceId, Placement
-from partage.policy import leases, parking
+from partage.policy import aside, leases, parking
 from partage.policy.actions import StartEngine
 from partage.policy.eviction import remaining_s
-from partage.policy.serving import fill
+from partage.policy.serving import fill, is_claimed
 from partage.policy.state import ModelState, Plan, Resident, State
 from partage.policy.turns import threads_of
 
@@ -21,8 +21,15 @@ def exchange(state: State, model: ModelState, placement: Placement, victims: lis
     for victim in victims:
         victim.gated, victim.gated_s = True, state.now_s
         victim.drain_until_s = state.now_s + remaining_s(state, victim)
-        if not victim.serving:
-            displace(state, victim, model)
+        _let_go(state, state.plans[-1], victim)
+
+
+def _let_go(state: State, plan: Plan, victim: Resident) -> None:
+    """Unless it has to drain first."""
+    if not victim.serving:
+        displace(state, victim, plan.model)
+    elif is_claimed(state, plan) and victim.model is not plan.model:
+        aside.try_set_aside(state, victim)
 
 
 def displace(state: State, victim: Resident, by: ModelState) -> None:
@@ -35,18 +42,19 @@ def carry_on_plans(state: State) -> None:
     """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more."""
     for plan in list(state.plans):
         still = [victim for victim in plan.victims if victim.engine in state.residents]
-        if not plan.model.queue.count:
+        if not plan.model.wanted:
             drop(state, plan)
             go_on(state)
         elif still:
             for victim in still:
-                if victim.phase == "ready" and not victim.serving:
-                    displace(state, victim, plan.model)
+                if victim.phase == "ready":
+                    _let_go(state, plan, victim)
         else:
             state.plans.remove(plan)
             if (
                 not state.ledger.missing(plan.placement)
                 and plan.model.resident is None
+                and plan.model.aside is None
                 and (plan.model.lease is not None or not link_busy(state, plan.placement))
             ):
                 start(state, plan.model, plan.placement, "room was made")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from partage.domain import Class, DeviceId
-from partage.policy import events, parking, turns
+from partage.policy import aside, events, parking, turns
 from partage.policy.queues import Waiting
 from partage.policy.room import start_if_free, suitable_placements
 from partage.policy.state import ModelState, Resident, State
@@ -98,13 +98,24 @@ def refuse_outgrown(state: State, model: ModelState) -> None:
 
 def unparked(state: State, event: events.EngineUnparked) -> Resident | None:
     parking.unparked(state, event)
-    return ready(state, events.EngineReady(engine=event.engine, load_s=event.unpark_s))
+    resident = ready(state, events.EngineReady(engine=event.engine, load_s=event.unpark_s))
+    if resident is not None:
+        aside.returned(state, resident)
+    return resident
+
+
+def not_parked(state: State, event: events.EngineParkFailed) -> Resident | None:
+    resident = parking.failed(state, event)
+    if resident is not None and resident.serving:
+        aside.stays(state, resident)
+    return resident
 
 
 def gone(state: State, event: events.EngineGone) -> None:
     parked = state.parked.pop(event.engine, None)
     if parked is not None:
         parking.forget(state, parked)
+        state.place(parked.model)
         return
     resident = _forget(state, event.engine)
     if resident is None:
@@ -137,14 +148,19 @@ def leave(state: State, model: ModelState | None) -> None:
         return
     model.unloaded = True
     if model.parked is not None:
-        state.stop(model.parked, "it was asked to leave")
+        model.parked.leaving = True
+        leave_if_idle(state, model.parked)
     if model.resident is not None:
         model.resident.leaving = True
         leave_if_idle(state, model.resident)
 
 
 def leave_if_idle(state: State, resident: Resident) -> None:
-    if resident.leaving and resident.phase == "ready" and not resident.serving and not resident.model.queue.count:
+    """Nobody could bring back for its answers what is parked of a model that was deleted."""
+    idle = not resident.serving and not resident.model.queue.count
+    if resident.leaving and (
+        (resident.phase == "ready" and idle) or (resident.phase == "parked" and (idle or resident.model.forgotten))
+    ):
         state.stop(resident, "it was asked to leave")
 
 
@@ -182,9 +198,7 @@ def _forget(state: State, engine: str) -> Resident | None:
     resident.phase = "stopping"  # a plan may count on its leaving still
     turns.leaves(state, resident)
     state.turns.paused.pop(engine, None)
-    if resident.serving:
-        for device in resident.bytes_:
-            state.interactive_on[device] = state.interactive_on.get(device, 0) - resident.by_class[0]
+    state.interactive(resident, -resident.by_class[0])
     state.ledger.release(resident.bytes_.items())
     parking.forget(state, resident)
     model = resident.model

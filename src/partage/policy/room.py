@@ -106,6 +106,8 @@ def suitable_placements(model: ModelState) -> list[Placement]:
     ]
     if model.parked is not None:
         parked = model.parked.placement
+        if model.parked.serving:
+            return [parked]
         allowed = [parked, *(one for one in allowed if one != parked)]
     for need in sorted(model.queue.contexts, reverse=True):
         enough = [one for one in allowed if one.settings.context_tokens >= need]

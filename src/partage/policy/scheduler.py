@@ -21,7 +21,19 @@ import heapq
 from typing import assert_never
 
 from partage.domain import Class
-from partage.policy import admission, events, leases, parking, pictures, plans, residency, serving, swapping, turns
+from partage.policy import (
+    admission,
+    aside,
+    events,
+    leases,
+    parking,
+    pictures,
+    plans,
+    residency,
+    serving,
+    swapping,
+    turns,
+)
 from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
@@ -49,6 +61,7 @@ class Scheduler:
         self._note(event)
         admission.give_up(state)
         residency.expire(state)
+        aside.end_silences(state)
         if state.reconsider_s is not None and state.reconsider_s <= now_s:
             self._room_changed = True
         while state.retry and state.retry[0][0] <= now_s:  # the pause after a failed start is over
@@ -96,6 +109,10 @@ class Scheduler:
         """No engine that serves somebody is paused for longer, unless somebody asked for it."""
         return turns.bound_s(self.state)
 
+    def aside_bound_s(self) -> float:
+        """No answer that was parked is silent for longer, but by hand: it comes back, or its engine is ended."""
+        return self.settings.max_aside_s
+
     def _note(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one branch per kind of event
         state = self.state
         match event:
@@ -117,8 +134,7 @@ class Scheduler:
                 parking.parked(state, event)
                 self._room_changed = True
             case events.EngineParkFailed():
-                parking.failed(state, event)
-                self._room_changed = True
+                self._takes_work(residency.not_parked(state, event))
             case events.EngineMeasured():
                 residency.measured(state, event)
                 self._room_changed = True
@@ -316,6 +332,7 @@ class Scheduler:
         state.pin(model, pinned=False)
         residency.leave(state, model)
         del state.models[name]
+        state.unplaced.pop(name, None)
         self._room_changed = True
 
     def _pin(self, name: str, *, pinned: bool) -> None:
@@ -334,6 +351,8 @@ class Scheduler:
         if model is None or (model.lease is not None and model.resident is None):
             return
         model.halted, resident = paused, model.resident
+        if model.aside is not None:
+            model.aside.parked_at_s = state.now_s
         if resident is not None and paused:
             turns.halt(state, resident)
         elif resident is not None:
@@ -354,6 +373,7 @@ class Scheduler:
             _NEVER_S if state.reconsider_s is None else state.reconsider_s,
             state.retry[0][0] if state.retry else _NEVER_S,
             state.turns.next_s,
+            aside.next_end_s(state),
         )
         if due_s < _NEVER_S and (self._wake_s is None or due_s < self._wake_s):
             self._wake_s = due_s

@@ -49,17 +49,18 @@ def fill_beside(state: State, resident: Resident) -> None:
 def leave_slot(state: State, waiting: Waiting) -> Resident | None:
     """The request holds no slot any more; its engine, if that is still there."""
     waiting.account.serving -= 1
-    resident = state.residents.get(waiting.engine or "")
+    resident = state.residents.get(waiting.engine or "") or state.parked.get(waiting.engine or "")
     if resident is None or resident.serving.pop(waiting.demand.id, None) is None:
         return None
     resident.last_used_s = state.now_s
     resident.by_class[waiting.demand.class_] -= 1
-    if waiting.demand.class_ == Class.INTERACTIVE:
-        for device in resident.bytes_:
-            state.interactive_on[device] -= 1
+    if waiting.demand.class_ == Class.INTERACTIVE and resident.engine in state.residents:
+        state.interactive(resident, -1)
     if not resident.serving:
         turns.leaves(state, resident)
         state.schedule_expiry(resident)
+        if resident.phase != "ready":
+            state.place(resident.model)  # nobody waits in mid-answer for it any more
     return resident
 
 
@@ -136,8 +137,7 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     resident.serving[request] = waiting
     resident.by_class[waiting.demand.class_] += 1
     if waiting.demand.class_ == Class.INTERACTIVE:
-        for device in resident.bytes_:
-            state.interactive_on[device] = state.interactive_on.get(device, 0) + 1
+        state.interactive(resident, 1)
     resident.fresh = max(0, resident.fresh - 1)
     if resident.owed:
         resident.owed -= 1

@@ -54,6 +54,11 @@ class PolicySettings:
     park_budget_bytes: int = 0
     """RAM that engines may be parked in; 0: none is."""
 
+    aside_patience_s: float = 15.0
+    """An engine parked in mid-answer is next for memory after so long (aside.py)."""
+    max_aside_s: float = 60.0
+    """It is ended where nothing could make room for it until then: the bound on such silences that is exported."""
+
     # limits
     queue_limit: int = 512
     """Requests waiting in all; more are refused. As OLLAMA_MAX_QUEUE."""

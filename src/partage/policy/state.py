@@ -57,6 +57,8 @@ class Resident:
     """Slots not given out yet since it came: who has lost patience goes first in them."""
     owed: int = 0
     """Requests of the group that called it, still to be served before it can be a victim."""
+    parked_at_s: float = 0.0
+    """When that was ordered last, or failed."""
     parked_bytes: int = 0
     """Of the RAM tier, from the order to park until it is back or gone."""
 
@@ -116,6 +118,17 @@ class ModelState:
     @property
     def name(self) -> str:
         return self.profile.model
+
+    @property
+    def aside(self) -> Resident | None:
+        """Its engine, if that is parked in mid-answer or about to be: it comes back without being asked for."""
+        resident = self.parked or self.resident
+        silent = resident is not None and resident.phase in {"parking", "parked"} and bool(resident.serving)
+        return resident if silent else None
+
+    @property
+    def wanted(self) -> bool:
+        return self.queue.count > 0 or self.aside is not None
 
     def learn(self, profile: ModelProfile) -> None:
         if profile.placements != self.profile.placements:
@@ -229,7 +242,7 @@ class State:
         model.queue.remove(waiting)
         waiting.account.queued -= 1
         self.queued -= 1
-        if not model.queue.count:
+        if not model.wanted:
             self.unplaced.pop(model.name, None)
 
     def place(self, model: ModelState) -> None:
@@ -238,7 +251,7 @@ class State:
             return  # it was deleted, and another may have its name by now
         resident = model.resident
         wanting = resident is None or resident.leaves or model.queue.outgrown
-        if model.queue.count and wanting and not model.halted:
+        if model.wanted and wanting and not model.halted:
             self.unplaced.setdefault(model.name, model)
         else:
             self.unplaced.pop(model.name, None)
@@ -270,6 +283,11 @@ class State:
             )
         )
 
+    def interactive(self, resident: Resident, more: int) -> None:
+        """So many more of them are served where it is; or fewer."""
+        for device in resident.bytes_ if more else ():
+            self.interactive_on[device] = self.interactive_on.get(device, 0) + more
+
     def forget_lease(self, demand: Demand) -> None:
         """A model that stands for a lease ends with its only request."""
         model = self.models.get(demand.model)
@@ -277,7 +295,7 @@ class State:
             del self.models[model.name]
 
     def stop(self, resident: Resident, reason: str) -> None:
-        assert not resident.serving, "an engine that serves is never stopped"
+        assert not resident.serving or resident.phase == "parked", "an engine that serves is never stopped"
         resident.phase = "stopping"
         if resident.model.parked is resident:
             resident.model.parked = None

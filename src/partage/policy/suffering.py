@@ -51,6 +51,15 @@ def suffering_of(state: State, model: ModelState) -> Suffering:
         highest, most_entitled = min(highest, class_), 1.0
         value_s += settings.class_values[class_] * (now_s - waiting.arrived_s)
         growth += settings.class_values[class_]
+    aside = model.aside
+    if aside is not None:  # its clients wait in mid-answer
+        for waiting in aside.serving.values():
+            highest = min(highest, waiting.demand.class_)
+            entitled = state.accounts.entitlement(waiting.account)
+            most_entitled = max(most_entitled, entitled)
+            value = settings.class_values[waiting.demand.class_] * entitled
+            value_s += value * (now_s - aside.parked_at_s)
+            growth += value
     return Suffering(value_s, growth, patience.ends_at_s(state, model), highest, most_entitled)
 
 

@@ -62,7 +62,7 @@ def leaves(state: State, resident: Resident) -> None:
 
 def halt(state: State, resident: Resident) -> None:
     """By hand: if it serves, it stands still from now on, whoever's turn it is."""
-    if resident.serving:
+    if resident.serving and resident.phase == "ready":  # else it computes nothing anyway, and joins when it is back
         settle(state)
         state.turns.contending.pop(resident.engine, None)
         state.turns.paused.pop(resident.engine, None)

@@ -75,6 +75,11 @@ class _Engine:
     targets: list[tuple[float, int, bool]] = field(default_factory=list[tuple[float, int, bool]])
     """(progress at which it is reached, index of the request, whether that is its end)."""
 
+    @property
+    def computes(self) -> bool:
+        """As far as it has something to do."""
+        return self.ready and not self.paused
+
 
 class World:
     def __init__(
@@ -233,9 +238,10 @@ class World:
 
     def _park(self, engine_id: EngineId) -> None:
         engine = self._engines[engine_id]
-        if engine.streams or not engine.ready:
-            raise WorldBroken(f"{engine_id} was parked while it served or loaded")
+        if not engine.ready:
+            raise WorldBroken(f"{engine_id} was parked while it loaded")
         engine.ready = False
+        self._share_out(engine)
         copy_s = engine.placement.total_bytes / self.machine.link_bytes_per_s
         self._at(self._now_s + copy_s, lambda: self._parked(engine, copy_s))
 
@@ -260,6 +266,7 @@ class World:
     def _unparked(self, engine: _Engine, unpark_s: float) -> None:
         engine.ready = True
         engine.at_s = engine.stay.ready_s = self._now_s
+        self._share_out(engine)
         self._tell(events.EngineUnparked(engine=engine.id, unpark_s=unpark_s))
 
     def _serve(self, index: int, engine_id: EngineId) -> None:
@@ -285,7 +292,7 @@ class World:
 
     def _share_out(self, engine: _Engine) -> None:
         """Its streams or its being paused changed: so do the speeds of all that share a device with it."""
-        busy = engine.streams > 0 and not engine.paused
+        busy = engine.streams > 0 and engine.computes
         touched = {engine.id}
         for device in engine.devices:
             active = self._active[device]
@@ -297,7 +304,7 @@ class World:
             self._advance(one)
             crowd = max(1, *(len(self._active[device]) for device in one.devices)) if one.devices else 1
             slowdown = 1 + self.machine.batch_slowdown * max(0, one.streams - 1)
-            one.rate = 0.0 if one.paused else one.placement.speed / crowd / slowdown
+            one.rate = 0.0 if not one.computes else one.placement.speed / crowd / slowdown
             self._schedule(one)
 
     def _schedule(self, engine: _Engine) -> None:

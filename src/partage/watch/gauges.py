@@ -35,6 +35,8 @@ class PolicyViews(Protocol):
 
     def pause_bound_s(self) -> float: ...
 
+    def aside_bound_s(self) -> float: ...
+
 
 class Gauges:
     def __init__(
@@ -64,6 +66,10 @@ class Gauges:
         )
         self.pause_bound = _gauge(
             "partage_pause_bound_seconds", "No engine that serves somebody is paused for longer, as things are now."
+        )
+        self.aside_bound = _gauge(
+            "partage_aside_bound_seconds",
+            "No answer of a client who floods is silent in RAM for longer: it goes on, or ends.",
         )
         self.loading = _gauge(
             "partage_loading_ratio", "Part of the last 10 minutes in which something was being loaded."
@@ -144,6 +150,7 @@ class Gauges:
         self.queue_depth.show(dict(self._metrics.waiting()))
         self.wait_bound.show({(name,): bound for name, bound in zip(CLASSES, self._policy.wait_bound_s(), strict=True)})
         self.pause_bound.show({(): self._policy.pause_bound_s()})
+        self.aside_bound.show({(): self._policy.aside_bound_s()})
         self.loading.show({(): self._timeline.loading_share(self._clock.now_s(), LOADING_WINDOW_S)})
         sums: tuple[dict[Labels, float | None], ...] = ({}, {}, {}, {})
         slots, serving, ledger, estimated = sums

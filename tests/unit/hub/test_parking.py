@@ -2,24 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import AbstractAsyncContextManager
+from asyncio import Task
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from partage.domain import Footprint, LaunchSettings, Placement
+from partage.domain import Client, Footprint, LaunchSettings, Placement
 from partage.engine.fake import settle
-from partage.errors import ParkFailed
+from partage.errors import EngineCrashed, ParkFailed
 from partage.hub.desk import Desk
 from partage.hub.residents import Checkpoint
+from partage.hub.ticket import Ticket
 from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
 from partage.policy.settings import PolicySettings
 
-from .conftest import CHAT, EMBED, MIB, SLOW, House, text_of
+from .conftest import CHAT, EMBED, MIB, SLOW, House, chat, text_of
 
 NO_MODELS = Workshop(Shelves(Store(Path("nowhere"))))
 ON_GPU = Placement(
@@ -117,6 +120,85 @@ async def test_what_cannot_be_brought_back_is_ended_and_loaded_and_its_client_on
         await answers(house, CHAT)
         assert "unpark" in driver.calls
         assert house.started() == [CHAT, EMBED, CHAT]
+
+
+@asynccontextmanager
+async def flooded(open_house: OpenHouse, driver: FakeDriver) -> AsyncGenerator[tuple[House, Task[str], Task[str]]]:
+    """The house, an answer of a flood that has begun, and another client's for whose model it must make room."""
+    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+        house.behaviour = replace(SLOW, pid=4711, load_s=5.0, repeat_answer=True)
+        await answers(house, CHAT)
+        accounts = house.hub.scheduler.state.accounts
+        for name in ("one", "two", "three", "four", "flood"):
+            accounts.charge(accounts.of(name), 500.0 if name == "flood" else 1.0, house.time.clock.now_s())
+        async with asyncio.TaskGroup() as tasks:
+            long = tasks.create_task(told(house.admit(CHAT, chat(max_tokens=600), client=Client(name="flood"))))
+            await house.pass_time(3.0)
+            house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
+            yield house, long, tasks.create_task(text_of(house.admit(EMBED)))
+
+
+async def told(ticket: Ticket) -> str:
+    """What its client gets: a text, or an error."""
+    try:
+        return await text_of(ticket)
+    except EngineCrashed as error:
+        return type(error).__name__
+
+
+async def passes_until(house: House, seen: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not seen():
+            await house.pass_time(0.5)
+            await asyncio.sleep(0)
+
+
+async def test_an_answer_of_a_flood_falls_silent_while_another_is_served_and_then_goes_on_where_it_was(
+    open_house: OpenHouse,
+):
+    driver = FakeDriver()
+    async with flooded(open_house, driver) as (house, long, other):
+        chatting = house.engines[0][1]
+        await passes_until(house, lambda: 4711 in driver.parked)
+        assert (chatting.paused, states(house)[CHAT], long.done()) == (True, "parked", False)
+        made = chatting.tokens_made
+        await house.pass_time(1.0)
+        assert chatting.tokens_made == made
+        await passes_until(house, lambda: other.done() and long.done())
+        assert chatting.tokens_made > made
+        assert house.started() == [CHAT, EMBED], "nothing of it was lost"
+
+
+async def test_an_answer_of_a_flood_that_cannot_be_parked_goes_on_and_the_other_waits_for_its_end(
+    open_house: OpenHouse,
+):
+    driver = FakeDriver(refuses={"park"})
+    async with flooded(open_house, driver) as (house, long, other):
+        await passes_until(house, lambda: "park" in driver.calls)
+        assert not house.engines[0][1].paused
+        await passes_until(house, other.done)
+        assert long.done()
+
+
+async def test_who_leaves_while_his_answer_is_in_ram_is_not_waited_for(open_house: OpenHouse):
+    driver = FakeDriver()
+    async with flooded(open_house, driver) as (house, long, other):
+        await passes_until(house, lambda: 4711 in driver.parked)
+        long.cancel()
+        await passes_until(house, other.done)
+        assert house.hub.scheduler.residents_view()[-1].serving == 0
+        await answers(house, CHAT)
+        assert house.started() == [CHAT, EMBED]
+
+
+async def test_an_engine_that_dies_in_ram_in_mid_answer_tells_its_client_and_frees_the_ram(open_house: OpenHouse):
+    driver = FakeDriver()
+    async with flooded(open_house, driver) as (house, long, other):
+        await passes_until(house, lambda: 4711 in driver.parked)
+        house.engines[0][1].crash()
+        await passes_until(house, other.done)
+        assert long.result() == "EngineCrashed"
+        assert house.hub.scheduler.tier_view().held_bytes == 0
 
 
 @dataclass

@@ -169,7 +169,9 @@ def test_whatever_happens_ram_and_device_are_never_overdrawn_and_every_engine_en
     for number, (step, model, which) in enumerate(steps):
         match step:
             case "ask":
-                world.ask(f"r{number}", model, keep_alive_s=5.0 if which == 0 else None)
+                client = "flood" if which < 5 else f"user{number % 5}"
+                tokens = 1000 if which < 5 else 1
+                world.ask(f"r{number}", model, client, output_tokens=tokens, keep_alive_s=5.0 if which == 0 else None)
             case "finish" if world.serving:
                 world.finish(sorted(world.serving)[which % len(world.serving)])
             case "world":

@@ -55,6 +55,9 @@ class FakePolicy:
     def pause_bound_s(self) -> float:
         return 4.0
 
+    def aside_bound_s(self) -> float:
+        return 60.0
+
     def wait_bound_s(self) -> tuple[float, float, float]:
         return (600.0, 1800.0, 7200.0)
 
