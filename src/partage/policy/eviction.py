@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from partage.domain import Class, DeviceId
 from partage.policy import aside, parking, turns
-from partage.policy.queues import Group
+from partage.policy.group import Group
 from partage.policy.state import Resident, State
 
 _PREFERRED = 1000.0

@@ -14,8 +14,8 @@ from partage.domain import Class, Device, DeviceId, Footprint, LaunchSettings, P
 from partage.policy import patience, turns
 from partage.policy.actions import GrantLease
 from partage.policy.events import Demand, LeaseDemand, ModelProfile
-from partage.policy.queues import Waiting
 from partage.policy.state import ModelState, Resident, State
+from partage.policy.waiting import Waiting
 
 CHARGE_EVERY_S = 1.0
 _TELLING_S = 0.1  # what stands for the load: until the holder has heard of its grant

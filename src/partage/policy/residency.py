@@ -6,9 +6,9 @@ import heapq
 
 from partage.domain import Class, DeviceId
 from partage.policy import aside, events, parking, turns
-from partage.policy.queues import Waiting
 from partage.policy.room import start_if_free, suitable_placements
 from partage.policy.state import ModelState, Resident, State
+from partage.policy.waiting import Waiting
 
 _LONGEST_BACKOFF_S = 60.0
 _TOO_LARGE_S = 120.0

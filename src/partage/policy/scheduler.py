@@ -37,10 +37,10 @@ from partage.policy import (
 from partage.policy.accounts import Account
 from partage.policy.actions import Action, WakeAt
 from partage.policy.events import Event
-from partage.policy.queues import Waiting
 from partage.policy.settings import PolicySettings
 from partage.policy.state import ModelState, Resident, State
 from partage.policy.views import ClientView, DeviceView, LeaseView, QueuedView, ResidentView, TierView
+from partage.policy.waiting import Waiting
 
 
 class Scheduler:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from partage.domain import Class
 from partage.policy import turns
 from partage.policy.actions import Serve
-from partage.policy.queues import Waiting
 from partage.policy.state import Plan, Resident, State
+from partage.policy.waiting import Waiting
 
 _PERSON_SEEN_S = 600.0
 _LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work

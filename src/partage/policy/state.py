@@ -11,10 +11,12 @@ from partage.policy.accounts import Account, Accounts
 from partage.policy.actions import Action, RefusalKind, Refuse, StopEngine
 from partage.policy.events import Demand, LeaseDemand, ModelProfile
 from partage.policy.experience import Pressure, Reuse
+from partage.policy.group import Group
 from partage.policy.ledger import Ledger
-from partage.policy.queues import Group, ModelQueue, Waiting
+from partage.policy.queues import ModelQueue
 from partage.policy.settings import PolicySettings
 from partage.policy.views import Phase
+from partage.policy.waiting import Waiting
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from partage.domain import Class
 from partage.policy.accounts import Account, Accounts
 from partage.policy.events import Demand
-from partage.policy.queues import Group, ModelQueue, Waiting
+from partage.policy.group import Group
+from partage.policy.queues import ModelQueue
+from partage.policy.waiting import Waiting
 
 PATIENCE_S = 50.0
 
