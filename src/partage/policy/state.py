@@ -47,8 +47,8 @@ class Resident:
     """Where it takes turns with others (turns.py), while it serves."""
     turn_class: Class | None = None
     in_turn: bool = False
-    ran_s: float = 0.0
-    """While it served, with what it was lifted by when it came back; the least goes first."""
+    ran_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """While it served, by the class it computed in, with what it was lifted by when it came back; the least goes first."""
     paused: bool = False
     paused_at_s: float = math.inf
     paused_s: float = 0.0

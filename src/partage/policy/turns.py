@@ -11,7 +11,9 @@ Of the others that serve somebody, in this order, each computes that still fits:
 2. then by class: the highest of whom the engine serves, of who waits for a slot of it, and, if it drains, of who waits for
    its memory; so pausing never makes a person wait for a drain;
 3. within a class, who has run least. Who computes keeps its turn for a slice; who comes from idle starts a slice behind
-   the least, so its turn is now, but idling saves nothing up (as in Linux' CFS). Of equals, who was paused first.
+   the least, so its turn is now, but idling saves nothing up (as in Linux' CFS). Of equals, who was paused first. Run times are
+   kept by class, and nobody is more than a slice ahead of the least: who computed because it fitted beside a higher class, where
+   others of its own did not, would wait for as long afterwards.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def settle(state: State) -> None:
         resident.paused_s += passed_s if resident.paused else 0.0
     if not turns.paused and not turns.owing:
         for resident in turns.contending.values():
-            resident.ran_s += passed_s
+            resident.ran_s[_class(resident)] += passed_s
         return
     got, missed = set[tuple[DeviceId, Class | None]](), set[tuple[DeviceId, Class | None]]()
     for resident in turns.contending.values():
@@ -104,7 +106,7 @@ def settle(state: State) -> None:
             resident.paused_s += passed_s
             missed.update(places)
         else:
-            resident.ran_s += passed_s
+            resident.ran_s[_class(resident)] += passed_s
             got.update(places)
     for key, owed_s in turns.owed_s.items():
         share = state.settings.class_shares[key[1]]
@@ -134,6 +136,7 @@ def take(state: State) -> None:
     for key, owed_s in turns.owed_s.items():
         if owed_s >= _slice_due_s(state, key[1]) - _ROUNDING_S:
             turns.in_share.add(key)
+    _level(state)
     order = sorted(turns.contending.values(), key=lambda one: _rank(state, one))
     _choose(state, order)
     for resident in order:
@@ -148,9 +151,15 @@ def take(state: State) -> None:
 
 
 def bound_s(state: State) -> float:
-    """Nothing is paused for longer, but by hand: two windows for each engine that may compete with it."""
+    """Nothing is paused for longer, but by hand: two windows for each engine that may compete with it.
+
+    Each rival of its class is at most a slice behind it, and its turn goes on for half a slice: so much of the least share is had
+    in two windows. While a share is scarce there is a rival of another class too, whose windows are to spare.
+    """
+    settings = state.settings
     rivals = sum(bool(_contended(state, resident)) for resident in state.residents.values()) - 1
-    return 2 * state.settings.share_window_s * max(1, rivals)
+    windows = math.ceil(1.5 * settings.slice_s / (min(settings.class_shares) * settings.share_window_s))
+    return max(2, windows) * settings.share_window_s * max(1, rivals)
 
 
 def class_of(state: State, resident: Resident) -> Class:
@@ -177,23 +186,34 @@ def _resume(state: State, resident: Resident) -> None:
 def _classify(state: State, resident: Resident) -> None:
     """Who joins a class is placed among its members by its run time: not far ahead, and not far behind (case 3)."""
     class_ = class_of(state, resident)
-    peers = [
-        one.ran_s
-        for one in state.turns.contending.values()
-        if one is not resident and one.turn_class == class_ and one.threads  # others compute beside it in any case
-    ]
+    peers = [one.ran_s[class_] for one in _in_turns(state, class_) if one is not resident]
     if peers:
-        resident.ran_s = min(max(resident.ran_s, min(peers) - state.settings.slice_s), max(peers))
+        resident.ran_s[class_] = min(max(resident.ran_s[class_], min(peers) - state.settings.slice_s), max(peers))
     resident.turn_class, resident.in_turn = class_, False
     if 0 < state.settings.class_shares[class_] < 1:
         for device in resident.contends_on:
             state.turns.owed_s.setdefault((device, class_), 0.0)
 
 
+def _level(state: State) -> None:
+    """Case 3, its last sentence."""
+    for class_ in Class:
+        peers = _in_turns(state, class_)
+        most_s = min((one.ran_s[class_] for one in peers), default=0.0) + state.settings.slice_s
+        for one in peers:
+            one.ran_s[class_] = min(one.ran_s[class_], most_s)
+
+
+def _in_turns(state: State, class_: Class) -> list[Resident]:
+    """Of that class, those with threads: others compute beside them in any case."""
+    return [one for one in state.turns.contending.values() if one.turn_class == class_ and one.threads]
+
+
 def _rank(state: State, resident: Resident) -> tuple[bool, int, float, float]:
     ahead_s = state.settings.slice_s / 2 if resident.in_turn else 0.0
     class_ = _class(resident)
-    return not _in_share(state, resident), class_, resident.ran_s - ahead_s, resident.paused_at_s  # cases 1, 2, 3, 3
+    ran_s = resident.ran_s[class_] - ahead_s
+    return not _in_share(state, resident), class_, ran_s, resident.paused_at_s  # cases 1, 2, 3, 3
 
 
 def _all_fit(state: State) -> bool:
@@ -237,14 +257,14 @@ def _next_change_s(state: State) -> float:
     """When, if nothing happens, a share is due or has been had, or a turn is over."""
     turns, waits_s = state.turns, list[float]()
     for waiting in turns.paused.values():
-        share = state.settings.class_shares[_class(waiting)]
+        class_ = _class(waiting)
         for device in waiting.contends_on:
-            owed_s = turns.owed_s.get((device, _class(waiting)))
+            owed_s = turns.owed_s.get((device, class_))
             if owed_s is not None:
-                waits_s.append((_slice_due_s(state, _class(waiting)) - owed_s) / share)
+                waits_s.append((_slice_due_s(state, class_) - owed_s) / state.settings.class_shares[class_])
         for other in turns.contending.values() if waiting.threads else ():
-            if other.in_turn and other.turn_class == waiting.turn_class:
-                turn_s = waiting.ran_s + state.settings.slice_s / 2 - other.ran_s
+            if other.in_turn and other.turn_class == class_:
+                turn_s = waiting.ran_s[class_] + state.settings.slice_s / 2 - other.ran_s[class_]
                 waits_s.append(max(turn_s, _SOONEST_S) if turn_s > -_ROUNDING_S else turn_s)  # a tie is over soon
     waits_s += [turns.owed_s[key] / (1 - state.settings.class_shares[key[1]]) for key in turns.in_share]
     ahead_s = [wait_s for wait_s in waits_s if wait_s > _ROUNDING_S]

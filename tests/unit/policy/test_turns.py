@@ -447,3 +447,31 @@ def test_model_that_is_deleted_while_it_is_paused_by_hand_ends_what_it_serves() 
     by_hand(town, "a")
     town.tell(events.ModelForgotten("a"))
     assert models(town.computing) == "a"
+
+
+def test_engine_that_computed_beside_people_does_not_wait_for_as_long_for_one_that_did_not_fit() -> None:
+    town = Town(None, host(100, cores=2))
+    for name, threads in {"a": 1, "fits": 1, "wide": 2, "b": 1}.items():
+        town.learn(name, placement(("host", 10), threads=threads))
+        ready(town, name)
+    for name, class_ in {"a": PEOPLE, "fits": NORMAL, "wide": NORMAL}.items():
+        town.ask(name, name, class_=class_, output_tokens=100_000)
+    town.pass_time(200.0)
+    town.ask("b", "b", class_=PEOPLE, output_tokens=100_000)
+    assert shares(town, 50 * WINDOW_S)["f"] == pytest.approx(0.1, abs=0.02)
+    assert town.longest_pause_s <= 4 * WINDOW_S
+
+
+def test_engine_that_people_use_now_and_then_does_not_take_the_turns_of_batch_work_beside_it() -> None:
+    town = on_two_cores("job", "mixed", "chat")
+    for name in ("job", "mixed"):
+        town.ask(f"{name} batch", name, class_=BATCH, output_tokens=100_000)
+    town.pass_time(100.0)
+    town.ask("chat", "chat", class_=PEOPLE, output_tokens=100_000)
+    before_s = town.computed_s[engine(town, "job")]
+    for number in range(25):
+        town.ask(str(number), "mixed", class_=PEOPLE)
+        town.pass_time(0.5)
+        town.finish(str(number))
+        town.pass_time(2.5)
+    assert town.computed_s[engine(town, "job")] - before_s > 3.0, "half of a tenth of the time in which both are batch work"
