@@ -474,4 +474,6 @@ def test_engine_that_people_use_now_and_then_does_not_take_the_turns_of_batch_wo
         town.pass_time(0.5)
         town.finish(str(number))
         town.pass_time(2.5)
-    assert town.computed_s[engine(town, "job")] - before_s > 3.0, "half of a tenth of the time in which both are batch work"
+    assert town.computed_s[engine(town, "job")] - before_s > 3.0, (
+        "half of a tenth of the time in which both are batch work"
+    )
