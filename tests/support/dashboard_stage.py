@@ -147,9 +147,9 @@ def busy(now_s: float) -> JsonObject:
     ]  # fmt: skip
     state["parked"] = {"budget_bytes": 5 * GIB, "held_bytes": 3 * GIB}
     state["residents"] += [
-        resident("writer:latest", "GPU-0", 0, state="parked", serving=0, parked_bytes=3 * GIB, memory=[]),
+        resident("writer:latest", "GPU-0", 0, state="parked", serving=0, how="", parked_bytes=3 * GIB, memory=[]),
     ]
-    state["residents"][3] |= {"paused_by_hand": True, "state": "paused"}
+    state["residents"][3] |= {"paused_by_hand": True, "state": "paused", "how": "by hand"}
     state["paused_by_hand"] = ["embedder:latest"]
     state["stays"].append({
         "engine": "lease:train-1#9", "model": "train-1", "devices": {"GPU-1": 4 * GIB}, "came": "a lease", "lease": True,

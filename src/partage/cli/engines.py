@@ -41,7 +41,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
     for one in residents:
         table.add_row(
             str(one["model"]) + (" (pinned)" if one["pinned"] else ""),
-            str(one["state"]) + _how(one),
+            f"{one['state']} {one['how']}",
             ", ".join(cast("list[str]", one["devices"])) or ("RAM" if one["state"] == "parked" else "adopted"),
             _size(one["ledger_bytes"]),
             _size(one["estimated_bytes"]),
@@ -64,7 +64,7 @@ def ps_command(url: Url = None, as_json: Json = False) -> None:
 def _lease_line(one: JsonObject) -> str:
     if one["state"] == "waiting":
         return f"lease {one['id']}: {_size(one['bytes'])} for {one['client']}, waiting at place {one['position']}"
-    used, state = _size(one["measured_bytes"]), str(one["state"]) + (" by hand" if one["paused_by_hand"] else "")
+    used, state = _size(one["measured_bytes"]), f"{one['state']} {one['how']}".rstrip()
     return f"lease {one['id']}: {_size(one['bytes'])} of {one['device']} for {one['client']}, {state}, {used} used"
 
 
@@ -112,13 +112,6 @@ def _ask(url: str | None, question: Callable[[HubClient], Awaitable[T]]) -> T:
             return await question(hub)
 
     return asyncio.run(asked())
-
-
-def _how(one: JsonObject) -> str:
-    """By hand; or in RAM with answers that it has begun, and that go on when it is back."""
-    return (
-        " by hand" if one["paused_by_hand"] else " in mid-answer" if one["state"] == "parked" and one["serving"] else ""
-    )
 
 
 def _size(value: object) -> str:

@@ -130,7 +130,8 @@ def _halted(name: str) -> Row:
 
 
 def _state(one: JsonObject) -> str:
-    return "by hand" if one.get("paused_by_hand") else str(one["state"])
+    """There is room for one of them, and who knows how knows the state."""
+    return str(one.get("how") or one["state"])
 
 
 def _client(one: JsonObject) -> Row:

@@ -125,7 +125,8 @@ def _model(one: Resident, share: Share, shades: Shades) -> JsonObject:
 
 
 def state_text(one: Resident) -> str:
-    return "paused by hand" if one.paused_by_hand else STATES.get(one.state, one.state)
+    state = "paused" if one.paused_by_hand else STATES.get(one.state, one.state)
+    return f"{state} {one.how}".rstrip()
 
 
 def _stays(one: Resident) -> str:

@@ -46,6 +46,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     model: str
     state: str = "ready"
+    how: str = ""
     devices: list[str] = []
     ledger_bytes: int = 0
     estimated_bytes: int = 0

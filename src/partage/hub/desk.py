@@ -50,11 +50,11 @@ class Desk:
         """The model leaves as soon as nobody uses it; returns when it has, or after a while. Raises ModelNotFound."""
         model = self._hub.library.get(name).name
         self._hub.post(UnloadAsked(model=model))
-        leaving = [one.released for one in self._hub.residents.running.values() if one.model.name == model]
+        leaving = [one.end.known for one in self._hub.residents.running.values() if one.model.name == model]
         try:
             async with asyncio.timeout(UNLOAD_PATIENCE_S):
-                for released in leaving:
-                    await released.wait()
+                for gone in leaving:
+                    await gone.wait()
         except TimeoutError:
             return
 
@@ -227,6 +227,7 @@ class Desk:
             "engine": view.engine,
             "model": view.model,
             "state": _state(view),
+            "how": _how(view),
             "pid": loaded.pid if loaded else None,
             "devices": [device for device, _ in view.bytes_],
             "parked_bytes": view.parked_bytes,
@@ -263,6 +264,12 @@ def _memory(view: EngineView) -> list[JsonObject]:
         for device, share in view.placement.shares
         if device in held
     ]
+
+
+def _how(view: EngineView) -> str:
+    """What is said with its state: who let it stand still, and that answers which it has begun wait to go on."""
+    mid_answer = view.phase in {"parking", "parked"} and view.serving
+    return ", ".join(filter(None, ("in mid-answer" if mid_answer else "", "by hand" if view.halted else "")))
 
 
 def _state(view: EngineView) -> ResidentState:

@@ -49,6 +49,7 @@ from partage.policy.events import (
     Event,
     RequestArrived,
     RequestFinished,
+    RequestRequeued,
     TimePassed,
 )
 from partage.policy.scheduler import Scheduler
@@ -116,22 +117,26 @@ class Hub:
                 async with self.weights.watching(self.post) if self.weights else nullcontext():
                     yield self
             finally:
-                self._close()
+                self.close()
 
     def refuse_new(self) -> None:
         """The end has begun: who waits is refused, who is served may finish."""
         self._closing = True
+        self._refuse_waiting()
+        self.leases.close()
+
+    def _refuse_waiting(self) -> None:
         for ticket in list(self._tickets.values()):
             if ticket.waiting:
                 ticket.refuse(ShuttingDown())
-        self.leases.close()
 
     def check_open(self) -> None:
         """Raises ShuttingDown once the end has begun."""
         if self._closing:
             raise ShuttingDown
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Whom it still serves is told."""
         self.refuse_new()
         if self._wake is not None:
             self._wake.cancel()
@@ -209,6 +214,8 @@ class Hub:
                     self._tickets.pop(event.request, None)
                 for action in actions:
                     self._carry_out(action)
+                if self._closing and isinstance(event, RequestRequeued):
+                    self._refuse_waiting()  # nothing is loaded for it any more
         finally:
             self._deciding = False
 
@@ -234,7 +241,7 @@ class Hub:
                 self._start(action)
             case StopEngine(engine=engine, reason=reason):
                 log.info("stopping %s: %s", engine, reason)
-                self.residents.stop(engine)
+                self.residents.stop(engine, reason)
             case Refuse(request=request):
                 ticket = self._tickets.pop(request, None)
                 if ticket is None:
@@ -251,9 +258,9 @@ class Hub:
             case ResumeEngine(engine=engine):
                 if not self.leases.resume(engine):
                     self.residents.resume(engine)
-            case ParkEngine(engine=engine):
-                log.info("parking %s", engine)
-                self.residents.park(engine)
+            case ParkEngine(engine=engine, mid_answer=mid_answer):
+                log.info("parking %s%s", engine, " in mid-answer" if mid_answer else "")
+                self.residents.park(engine, mid_answer=mid_answer)
             case UnparkEngine(engine=engine):
                 log.info("bringing %s back", engine)
                 self.residents.unpark(engine)

@@ -329,6 +329,7 @@ class Leases:
                 "client": lease.client.name,
                 "class": lease.class_.name.lower(),
                 "state": "waiting" if lease.engine is None else "paused" if lease.paused else "held",
+                "how": "by hand" if view.halted else "",
                 "device": view.device or "",
                 "bytes": view.bytes_,
                 "leased_bytes": lease.bytes_,

@@ -105,22 +105,24 @@ async def _relay(ticket: Ticket, *, whole: bool) -> AsyncGenerator[Output, Any]:
                             continue
                     yield output
                 return
-        except EngineCrashed:
+        except EngineCrashed as error:
             if ticket.usage is not None:
                 return  # it has its answer
             crashes += 1
-            begun_crashes += begun
+            begun_crashes += begun and not grant.end.reason
             told = begun and not whole
-            if told or crashes == MAX_ATTEMPTS or begun_crashes == MAX_BEGUN or not await _released(grant):
+            if told or crashes == MAX_ATTEMPTS or begun_crashes == MAX_BEGUN or not await _known(grant):
+                if grant.end.reason:
+                    raise EngineCrashed(f"the hub ended the model server: {grant.end.reason}") from error
                 raise
             ticket.requeue()
 
 
-async def _released(grant: Grant) -> bool:
+async def _known(grant: Grant) -> bool:
     """Wait until the policy knows of the engine's end, or it would be served there again. False: it lives on."""
     try:
         async with asyncio.timeout(RELEASE_TIMEOUT_S):
-            await grant.released.wait()
+            await grant.end.known.wait()
     except TimeoutError:
         return False
     return True

@@ -12,8 +12,8 @@ from partage.clock import Clock
 from partage.device.host import HOST
 from partage.domain import DeviceId, EngineId, Model, Placement
 from partage.engine.base import Engine, Loaded
-from partage.errors import EngineOutOfMemory, EngineStartFailed, ParkFailed, PartageError
-from partage.hub.ticket import Grant
+from partage.errors import EngineOutOfMemory, EngineStartFailed, ParkFailed, PartageError, ShuttingDown
+from partage.hub.ticket import End, Grant
 from partage.policy.actions import StartEngine
 from partage.policy.events import (
     EngineFailed,
@@ -50,7 +50,7 @@ class Resident:
     started_s: float
     ready_s: float | None = None
     loaded: Loaded | None = None
-    released: asyncio.Event = field(default_factory=asyncio.Event)
+    end: End = field(default_factory=End)
     parked: bool = False
     """Its process is frozen, and cannot end politely."""
 
@@ -77,26 +77,29 @@ class Residents:
     def start(self, order: StartEngine, model: Model) -> None:
         self._tasks.create_task(self._live(order, model), name=f"engine {order.engine}")
 
-    def stop(self, engine: EngineId) -> None:
+    def stop(self, engine: EngineId, reason: str) -> None:
+        """The reason is for those that it serves."""
         resident = self.running.get(engine)
         if resident is not None:
+            resident.end.reason = reason
             grace_s = 0.0 if resident.parked else self._stop_grace_s
             self._tasks.create_task(_stop(resident, grace_s), name=f"stop {engine}")
 
-    def park(self, engine: EngineId) -> None:
-        self._tasks.create_task(self._park(engine), name=f"park {engine}")
+    def park(self, engine: EngineId, *, mid_answer: bool) -> None:
+        self._tasks.create_task(self._park(engine, mid_answer=mid_answer), name=f"park {engine}")
 
     def unpark(self, engine: EngineId) -> None:
         self._tasks.create_task(self._unpark(engine), name=f"unpark {engine}")
 
-    async def _park(self, engine: EngineId) -> None:
+    async def _park(self, engine: EngineId, *, mid_answer: bool) -> None:
         resident, began_s = self.running.get(engine), self._clock.now_s()
         try:
             if resident is None:
                 return  # it has ended since; the policy knows
             resident.parked = True
             await self._copy(resident, "park")
-            resident.engine.pause()  # of those whose answers it has begun, nobody takes its silence for an error
+            if mid_answer:  # it computes nothing while the driver has its memory, but its silence must be no error
+                resident.engine.pause()
         except ParkFailed as error:
             log.warning("%s could not be parked: %s", engine, error.message)
             if resident is not None:
@@ -109,11 +112,12 @@ class Residents:
         resident, began_s = self.running.get(engine), self._clock.now_s()
         if resident is None:
             return
-        resident.engine.resume()  # the driver needs it running
+        resident.engine.resume()  # a thread of its own carries out what the driver is asked for
         try:
             await self._copy(resident, "unpark")
         except ParkFailed as error:
             log.warning("%s could not be brought back, and is ended: %s", engine, error.message)
+            resident.end.reason = f"it could not be brought back from RAM: {error.message}"
             await _stop(resident, 0.0)  # its end tells the policy that the memory is free
         else:
             resident.parked = False
@@ -144,12 +148,12 @@ class Residents:
             engine=resident.engine,
             load_began_s=resident.started_s,
             load_ended_s=resident.ready_s,
-            released=resident.released,
+            end=resident.end,
         )
 
     def stop_all(self) -> None:
         for engine in list(self.running):
-            self.stop(engine)
+            self.stop(engine, ShuttingDown().message)
 
     async def _live(self, order: StartEngine, model: Model) -> None:
         """One engine, from its start to its end; every road out tells the policy that the memory is free."""
@@ -188,7 +192,7 @@ class Residents:
             await _stop(resident, self._stop_grace_s)
             del self.running[order.engine]
             self._post(outcome)
-            resident.released.set()
+            resident.end.known.set()
 
 
 async def _stop(resident: Resident, grace_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from partage.clock import Clock
@@ -18,6 +18,16 @@ from partage.work import Output, Usage
 PROGRESS_EVERY_TOKENS = 32
 
 
+@dataclass(slots=True)
+class End:
+    """Of an engine."""
+
+    reason: str = ""
+    """The hub's, where it ended the engine."""
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it has ended and the policy knows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """A slot of an engine."""
@@ -26,8 +36,7 @@ class Grant:
     load_began_s: float
     load_ended_s: float
     """On the hub's clock: when the engine was started and when it was ready."""
-    released: asyncio.Event
-    """Set once the engine has ended and the policy knows."""
+    end: End
 
 
 class MakeAnswer(Protocol):

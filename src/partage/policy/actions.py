@@ -30,7 +30,7 @@ class StartEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopEngine:
-    """Only ever of an engine that serves nobody, unless `reason` says that it must."""
+    """Only ever of an engine that serves nobody, or is parked in mid-answer: then those it serves are told `reason`."""
 
     engine: EngineId
     reason: str
@@ -38,10 +38,12 @@ class StopEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkEngine:
-    """Move its device memory to RAM; only ever of an engine that serves nobody."""
+    """Move its device memory to RAM. Those that it serves, where that is possible, see silence and no error."""
 
     engine: EngineId
     bytes_: int
+    mid_answer: bool = False
+    """It serves somebody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

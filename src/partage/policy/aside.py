@@ -42,7 +42,9 @@ def end_silences(state: State) -> None:
     """What nobody has seen yet of its answers begins anew elsewhere; the other clients are told."""
     if next_end_s(state) <= state.now_s:
         for resident in [one for one in state.parked.values() if _ends_at_s(state, one) <= state.now_s]:
-            state.stop(resident, "nothing made room for it to go on")
+            state.stop(
+                resident, f"it was set aside for others, who left it no room for {state.settings.max_aside_s:g} s"
+            )
 
 
 def next_end_s(state: State) -> float:

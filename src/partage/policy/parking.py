@@ -97,7 +97,7 @@ def carry_on(state: State) -> None:
         if size <= free_bytes(state):
             state.to_park.remove(resident)
             resident.parked_bytes, resident.parked_at_s = size, state.now_s
-            state.out.append(ParkEngine(engine=resident.engine, bytes_=size))
+            state.out.append(ParkEngine(engine=resident.engine, bytes_=size, mid_answer=resident.busy))
 
 
 def free_bytes(state: State) -> int:

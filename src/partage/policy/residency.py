@@ -161,7 +161,7 @@ def leave_if_idle(state: State, resident: Resident) -> None:
     if resident.leaving and (
         (resident.phase == "ready" and idle) or (resident.phase == "parked" and (idle or resident.model.forgotten))
     ):
-        state.stop(resident, "it was asked to leave")
+        state.stop(resident, "its model was deleted" if resident.model.forgotten else "it was asked to leave")
 
 
 def expire(state: State) -> None:

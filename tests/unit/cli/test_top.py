@@ -192,11 +192,11 @@ async def test_a_model_or_a_lease_is_paused_and_let_go_by_one_key(hub: FakeHub):
         ]
 
 
-def test_what_is_paused_by_hand_is_told_from_what_is_paused_in_turn_and_shown_when_not_in_memory():
+def test_what_is_paused_by_hand_or_parked_in_mid_answer_says_so_also_when_not_in_memory():
     residents: JsonValue = [
-        resident("a", GIB) | {"state": "paused", "paused_by_hand": True},
-        resident("b", GIB) | {"state": "paused"},
-        resident("c", 0) | {"state": "parked", "devices": [], "parked_bytes": 2 * GIB},
+        resident("a", GIB) | {"state": "paused", "how": "by hand", "paused_by_hand": True},
+        resident("b", GIB) | {"state": "paused", "how": ""},
+        resident("c", 0) | {"state": "parked", "how": "in mid-answer", "devices": [], "parked_bytes": 2 * GIB},
     ]
     rows = rows_of(
         "models", Picture(status={"residents": residents, "paused_by_hand": ["a", "z"]}, alerts={}, machine={})
@@ -204,7 +204,7 @@ def test_what_is_paused_by_hand_is_told_from_what_is_paused_in_turn_and_shown_wh
     assert [(row.key, row.cells[1].text, row.cells[2].text, row.halted) for row in rows] == [
         ("a", "by hand", "GPU-aabb", True),
         ("b", "paused", "GPU-aabb", False),
-        ("c", "parked", "RAM", False),
+        ("c", "in mid-answer", "RAM", False),
         ("z", "by hand", "-", True),
     ]
     assert rows[2].cells[3].text == "2.00 GiB"

@@ -8,7 +8,7 @@ import pytest
 from partage.client.wire import ModelInfo
 from partage.dashboard import activity
 from partage.dashboard.leased import leases
-from partage.dashboard.memory import memory_map, parts_of
+from partage.dashboard.memory import memory_map, parts_of, state_text
 from partage.dashboard.numbers import rate, seconds
 from partage.dashboard.picture import Heard, draw
 from partage.dashboard.rates import Rates
@@ -98,9 +98,16 @@ def test_models_parked_in_ram_have_a_bar_of_their_own_where_the_hub_can_park():
 
 
 def test_what_is_paused_by_hand_is_told_from_what_is_paused_in_turn():
-    turn, hand = (msgspec.structs.replace(RESIDENT, state="paused", paused_by_hand=one) for one in (False, True))
+    turn, hand = (
+        msgspec.structs.replace(RESIDENT, state="paused", how=how, paused_by_hand=bool(how)) for how in ("", "by hand")
+    )
     texts = [only(Status(devices=[DEVICE], residents=[one]))["models"][0]["state_text"] for one in (turn, hand)]
     assert texts == ["paused, others have their turn", "paused by hand"]
+
+
+def test_what_is_in_ram_in_mid_answer_is_told_from_what_only_waits_there():
+    waits, silent = (msgspec.structs.replace(RESIDENT, state="parked", how=how) for how in ("", "in mid-answer"))
+    assert [state_text(one) for one in (waits, silent)] == ["in RAM", "in RAM in mid-answer"]
 
 
 def test_a_device_that_is_given_out_twice_over_still_has_a_bar():

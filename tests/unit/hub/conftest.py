@@ -27,6 +27,7 @@ from partage.engine.fake import Behaviour, FakeEngine, FakeTime
 from partage.errors import ModelNotFound
 from partage.hub.clients import Clients, KnownClient
 from partage.hub.hub import Hub
+from partage.hub.ports import Journal
 from partage.hub.residents import Checkpoint
 from partage.hub.ticket import Ticket
 from partage.policy.events import ModelLearned, ModelProfile, TimePassed
@@ -177,6 +178,7 @@ def open_house() -> Callable[..., object]:
         gpu_bytes: int = 0,
         placements: tuple[Placement, ...] = (),
         checkpoint: Checkpoint | None = None,
+        journal: Journal | None = None,
     ) -> AsyncGenerator[House]:
         time = FakeTime(FakeClock())
         house = House(time=time)
@@ -195,6 +197,7 @@ def open_house() -> Callable[..., object]:
             make_engine=house.make_engine,
             clock=time.clock,
             checkpoint=checkpoint,
+            journal=journal,
         )
         async with house.hub.running():
             yield house

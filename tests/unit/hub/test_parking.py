@@ -7,20 +7,26 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
 from partage.domain import Client, Footprint, LaunchSettings, Placement
 from partage.engine.fake import settle
-from partage.errors import EngineCrashed, ParkFailed
+from partage.errors import ParkFailed, PartageError
 from partage.hub.desk import Desk
+from partage.hub.journal import Journal as JournalFile
+from partage.hub.ports import Journal
 from partage.hub.residents import Checkpoint
 from partage.hub.ticket import Ticket
+from partage.journal_format import parse_lines
+from partage.json_value import JsonObject, JsonValue
 from partage.models.shelves import Shelves
 from partage.models.store import Store
 from partage.models.workshop import Workshop
+from partage.policy.events import PauseAsked, PinChanged
 from partage.policy.settings import PolicySettings
+from partage.sim.replay import replay
 
 from .conftest import CHAT, EMBED, MIB, SLOW, House, chat, text_of
 
@@ -40,6 +46,7 @@ class OpenHouse(Protocol):
         placements: tuple[Placement, ...] = ...,
         settings: PolicySettings | None = ...,
         checkpoint: Checkpoint | None = ...,
+        journal: Journal | None = ...,
     ) -> AbstractAsyncContextManager[House]: ...
 
 
@@ -66,9 +73,9 @@ class FakeDriver:
         self.parked.discard(pid)
 
 
-async def answers(house: House, model: str) -> None:
+async def answers(house: House, model: str, client: str = "someone") -> None:
     async with asyncio.TaskGroup() as tasks:
-        asked = tasks.create_task(text_of(house.admit(model)))
+        asked = tasks.create_task(text_of(house.admit(model, client=Client(name=client))))
         async with asyncio.timeout(10):
             while not asked.done():
                 await house.pass_time(0.5)  # copies run in threads: real time passes between
@@ -79,6 +86,11 @@ def states(house: House) -> dict[str, str]:
     return {view.model: view.phase for view in house.hub.scheduler.residents_view()}
 
 
+def said_of(house: House, model: str) -> tuple[JsonValue, JsonValue]:
+    residents = cast("list[JsonObject]", Desk(house.hub, NO_MODELS).status()["residents"])
+    return next((one["state"], one["how"]) for one in residents if one["model"] == model)
+
+
 async def test_a_model_that_makes_room_is_moved_to_ram_and_answers_again_without_a_load(open_house: OpenHouse):
     driver = FakeDriver()
     async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
@@ -87,6 +99,8 @@ async def test_a_model_that_makes_room_is_moved_to_ram_and_answers_again_without
         house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
         await answers(house, EMBED)
         assert states(house) == {CHAT: "parked", EMBED: "ready"}
+        assert said_of(house, CHAT) == ("parked", "")
+        assert not house.engines[0][1].paused, "nobody waits for an answer of it"
         assert house.hub.scheduler.tier_view().held_bytes == 600 * MIB
         shown = {
             one.model.name: (one.state, one.size_bytes, one.device_bytes)
@@ -123,27 +137,30 @@ async def test_what_cannot_be_brought_back_is_ended_and_loaded_and_its_client_on
 
 
 @asynccontextmanager
-async def flooded(open_house: OpenHouse, driver: FakeDriver) -> AsyncGenerator[tuple[House, Task[str], Task[str]]]:
+async def flooded(
+    open_house: OpenHouse, driver: FakeDriver, *, whole: bool = False, journal: Journal | None = None
+) -> AsyncGenerator[tuple[House, Task[str], Task[str]]]:
     """The house, an answer of a flood that has begun, and another client's for whose model it must make room."""
-    async with open_house(gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver) as house:
+    async with open_house(
+        gpu_bytes=1000 * MIB, placements=(ON_GPU,), settings=SETTINGS, checkpoint=driver, journal=journal
+    ) as house:
         house.behaviour = replace(SLOW, pid=4711, load_s=5.0, repeat_answer=True)
-        await answers(house, CHAT)
-        accounts = house.hub.scheduler.state.accounts
-        for name in ("one", "two", "three", "four", "flood"):
-            accounts.charge(accounts.of(name), 500.0 if name == "flood" else 1.0, house.time.clock.now_s())
+        for name in ("one", "two", "three", "four", "five"):
+            await answers(house, CHAT, name)
         async with asyncio.TaskGroup() as tasks:
-            long = tasks.create_task(told(house.admit(CHAT, chat(max_tokens=600), client=Client(name="flood"))))
+            flood = house.admit(CHAT, chat(max_tokens=600), client=Client(name="flood"))
+            long = tasks.create_task(told(flood, whole=whole))
             await house.pass_time(3.0)
             house.behaviour = replace(SLOW, pid=4712, load_s=5.0)
-            yield house, long, tasks.create_task(text_of(house.admit(EMBED)))
+            yield house, long, tasks.create_task(told(house.admit(EMBED)))
 
 
-async def told(ticket: Ticket) -> str:
+async def told(ticket: Ticket, *, whole: bool = False) -> str:
     """What its client gets: a text, or an error."""
     try:
-        return await text_of(ticket)
-    except EngineCrashed as error:
-        return type(error).__name__
+        return await text_of(ticket, whole=whole)
+    except PartageError as error:
+        return f"{type(error).__name__}: {error.message}"
 
 
 async def passes_until(house: House, seen: Callable[[], bool]) -> None:
@@ -161,6 +178,7 @@ async def test_an_answer_of_a_flood_falls_silent_while_another_is_served_and_the
         chatting = house.engines[0][1]
         await passes_until(house, lambda: 4711 in driver.parked)
         assert (chatting.paused, states(house)[CHAT], long.done()) == (True, "parked", False)
+        assert said_of(house, CHAT) == ("parked", "in mid-answer")
         made = chatting.tokens_made
         await house.pass_time(1.0)
         assert chatting.tokens_made == made
@@ -197,8 +215,115 @@ async def test_an_engine_that_dies_in_ram_in_mid_answer_tells_its_client_and_fre
         await passes_until(house, lambda: 4711 in driver.parked)
         house.engines[0][1].crash()
         await passes_until(house, other.done)
-        assert long.result() == "EngineCrashed"
+        assert long.result() == "EngineCrashed: fake engine: ended while it was serving this request"
         assert house.hub.scheduler.tier_view().held_bytes == 0
+
+
+async def test_an_answer_that_cannot_be_brought_back_ends_with_an_error_that_says_why(open_house: OpenHouse):
+    driver = FakeDriver(refuses={"unpark"})
+    async with flooded(open_house, driver) as (house, long, other):
+        await passes_until(house, lambda: long.done() and other.done())
+        assert long.result().endswith("it could not be brought back from RAM: out of memory")
+
+
+async def kept_from_coming_back(house: House, driver: FakeDriver, other: Task[str]) -> None:
+    """Its answer is in RAM, and who took its place stays."""
+    await passes_until(house, lambda: 4711 in driver.parked)
+    house.hub.post(PinChanged(model=EMBED, pinned=True))
+    await passes_until(house, other.done)
+
+
+async def test_an_answer_that_nothing_made_room_for_ends_with_an_error_that_says_why(open_house: OpenHouse):
+    driver = FakeDriver()
+    async with flooded(open_house, driver) as (house, long, other):
+        await kept_from_coming_back(house, driver, other)
+        await house.pass_time(40.0)
+        assert not long.done()
+        await passes_until(house, long.done)
+        assert long.result() == (
+            "EngineCrashed: the hub ended the model server: it was set aside for others, who left it no room for 60 s"
+        )
+        assert house.hub.scheduler.tier_view().held_bytes == 0
+
+
+async def test_an_answer_that_nobody_has_seen_a_piece_of_begins_anew_where_nothing_made_room_for_it(
+    open_house: OpenHouse,
+):
+    driver = FakeDriver()
+    async with flooded(open_house, driver, whole=True) as (house, long, other):
+        await kept_from_coming_back(house, driver, other)
+        await house.pass_time(61.0)
+        assert (house.held(), driver.calls) == ((1, 0), ["park"])
+        house.behaviour = replace(SLOW, pid=4713, load_s=5.0, repeat_answer=True)
+        house.hub.post(PinChanged(model=EMBED, pinned=False))
+        await passes_until(house, long.done)
+        assert long.result() == 100 * "Hello from the fake engine."
+        assert house.started() == [CHAT, EMBED, CHAT]
+
+
+@pytest.mark.parametrize(("whole", "error"), [(False, "its model was deleted"), (True, "ModelNotFound")])
+async def test_a_model_that_is_deleted_while_its_answer_is_in_ram_tells_its_client(
+    open_house: OpenHouse, whole: bool, error: str
+):
+    driver = FakeDriver()
+    async with flooded(open_house, driver, whole=whole) as (house, long, other):
+        await passes_until(house, lambda: 4711 in driver.parked)
+        await Desk(house.hub, NO_MODELS).delete(CHAT)
+        await passes_until(house, lambda: long.done() and other.done())
+        assert error in long.result()
+        assert (house.hub.scheduler.tier_view().held_bytes, house.held()) == (0, (0, 0))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("moment", ["parking", "parked", "unparking"])
+async def test_a_hub_that_ends_while_an_answer_is_in_ram_tells_its_client_and_ends(
+    open_house: OpenHouse, moment: str, whole: bool
+):
+    driver = SlowDriver(stays_in=moment)
+    async with flooded(open_house, driver, whole=whole) as (house, long, other):
+        await passes_until(house, lambda: 4711 in driver.parked)
+        if moment == "unparking":
+            await passes_until(house, lambda: driver.calls == ["park", "park", "unpark"])
+        house.hub.close()
+        driver.go_on.set()
+        await passes_until(house, lambda: long.done() and other.done())
+        assert "the server is shutting down" in long.result().lower()
+    assert all(engine._exit is not None for _, engine in house.engines)
+
+
+async def test_a_journal_of_an_answer_that_was_set_aside_comes_to_the_same_decisions_again(
+    open_house: OpenHouse, tmp_path: Path
+):
+    driver = FakeDriver()
+    with JournalFile(tmp_path / "journal.jsonl", 1 << 20) as journal:
+        async with flooded(open_house, driver, journal=journal) as (house, long, other):
+            await passes_until(house, lambda: other.done() and long.done())
+    found = replay(parse_lines((tmp_path / "journal.jsonl").read_bytes().splitlines()), PolicySettings())
+    assert driver.calls == ["park", "park", "unpark"]
+    assert found.events > 100
+    assert not found.differences
+
+
+@pytest.mark.parametrize("moment", ["parking", "parked", "unparking"])
+async def test_what_is_paused_by_hand_while_its_answer_is_on_its_way_to_ram_there_or_back_is_silent_until_it_is_let_go(
+    open_house: OpenHouse, moment: str
+):
+    driver = SlowDriver(stays_in=moment)
+    async with flooded(open_house, driver) as (house, long, other):
+        engine = house.engines[0][1]
+        await passes_until(house, lambda: 4711 in driver.parked)
+        if moment == "unparking":
+            await passes_until(house, driver.inside.is_set)
+        house.hub.post(PauseAsked(model=CHAT, paused=True))
+        driver.go_on.set()
+        await passes_until(house, other.done)
+        made = engine.tokens_made
+        await house.pass_time(100.0)
+        assert (engine.paused, engine.tokens_made, long.done()) == (True, made, False)
+        assert "by hand" in str(said_of(house, CHAT)[1])
+        house.hub.post(PauseAsked(model=CHAT, paused=False))
+        await passes_until(house, long.done)
+        assert long.result() == 100 * "Hello from the fake engine."
 
 
 @dataclass
