@@ -48,7 +48,7 @@ def end_silences(state: State) -> None:
 
 
 def next_end_s(state: State) -> float:
-    return min([_ends_at_s(state, resident) for resident in state.parked.values()], default=math.inf)
+    return min([_ends_at_s(state, resident) for resident in state.parked.values()]) if state.parked else math.inf
 
 
 def _ends_at_s(state: State, resident: Resident) -> float:
