@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import assert_never
 
 from partage.domain import Class, Device, Footprint, LaunchSettings, Placement
@@ -10,6 +11,9 @@ from partage.policy import actions, events
 from partage.policy.scheduler import Scheduler
 from partage.policy.serving import others_need
 from partage.policy.settings import PolicySettings
+
+Say = Callable[[object], object]
+"""Is told every event, with its time, and every decision."""
 
 
 def placement(
@@ -33,8 +37,8 @@ def host(budget: int = 100, cores: int = 2) -> Device:
 class Town:
     """Every event goes through tell(), which checks what must always hold."""
 
-    def __init__(self, settings: PolicySettings | None = None, *devices: Device) -> None:
-        self.settings = settings or PolicySettings()
+    def __init__(self, settings: PolicySettings | None = None, *devices: Device, say: Say | None = None) -> None:
+        self.say, self.settings = say, settings or PolicySettings()
         self.scheduler = Scheduler(self.settings)
         self.now_s = 0.0
         self.budgets: dict[str, int] = {}
@@ -204,9 +208,13 @@ class Town:
                 self.orphans |= {engine for engine in self.running if engine.rpartition("#")[0] == model}
             case _:
                 pass
+        if self.say is not None:
+            self.say((self.now_s, event))
         accounts = self.scheduler.state.accounts
         self.flooding = {name for name, account in accounts.by_name.items() if accounts.floods(account)}
         self.out = self.scheduler.decide(event, self.now_s)
+        if self.say is not None:
+            self.say(self.out)
         for action in self.out:
             self._carry_out(action)
         self._check()

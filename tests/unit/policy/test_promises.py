@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from promises import Promises
+from trial import swarm
 
 TestPromises = Promises.TestCase
 TestPromises.settings = settings(
@@ -11,3 +13,8 @@ TestPromises.settings = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_promises_hold_in_runs_that_leave_some_kinds_of_step_out(seed: int) -> None:
+    swarm(seed, steps=100)
