@@ -127,7 +127,6 @@ def _held(hub: Hub) -> Held:
         tickets=len(hub._tickets),  # noqa: SLF001
         queued=state.queued + sum(account.queued for account in state.accounts.by_name.values()),
         slots=sum(account.serving for account in state.accounts.by_name.values())
-        + sum(state.interactive_on.values())
         + sum(len(one.serving) for one in state.residents.values()),
         engines=len(hub.residents.running),
         ledger_bytes=sum(view.residents_bytes + view.loading_bytes for view in ledgers),

@@ -236,7 +236,6 @@ class Trial:
         self.town.settle()
         assert not self.town.running, "every engine ends, also one that is parked"
         assert not self.town.in_ram
-        assert not any(state.interactive_on.values())
         assert not any(state.loading.values())
         assert not [*state.turns.contending, *state.turns.paused, *state.turns.halted]
 

@@ -60,8 +60,9 @@ def _note_arrival(state: State, model: ModelState, waiting: Waiting) -> None:
     model.unloaded = False
     if demand.class_ == Class.INTERACTIVE:
         model.interactive_at_s = state.now_s
-    if model.resident is not None:
-        model.resident.leaving = False
+    for resident in (model.resident, model.parked):
+        if resident is not None:
+            resident.leaving = False
 
 
 def _fits_engine(model: ModelState, demand: Demand) -> bool:

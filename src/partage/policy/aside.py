@@ -60,14 +60,21 @@ def _ends_at_s(state: State, resident: Resident) -> float:
 
 def stays(state: State, resident: Resident) -> None:
     """It could not be parked, and goes on: as a victim, if it still is one. It is tried again as if it had come back."""
-    resident.phase, resident.parked_at_s = "ready", state.now_s
+    resident.phase = "ready"
+    count_silence(state, resident)
     resident.gated = any(resident in plan.victims for plan in state.plans)
     turns.joins(state, resident)
     state.place(resident.model)
 
 
 def returned(state: State, resident: Resident) -> None:
-    """It computes again. What it was away for counts as a pause: its answers are not taken to be long for it."""
+    """It computes again."""
     if resident.serving:
-        resident.paused_s += state.now_s - resident.parked_at_s
+        count_silence(state, resident)
         turns.joins(state, resident)
+
+
+def count_silence(state: State, resident: Resident) -> None:
+    """As a pause: its answers are not taken to be long for it. What follows is bounded anew."""
+    resident.paused_s += state.now_s - resident.parked_at_s
+    resident.parked_at_s = state.now_s

@@ -65,7 +65,6 @@ def grant(state: State, resident: Resident) -> None:
     waiting.account.leases += 1
     resident.serving[lease.id] = waiting
     resident.by_class[lease.class_] += 1
-    state.interactive(resident, resident.by_class[0])
     turns.joins(state, resident)
     state.leases[resident.engine] = resident
     for device, size in resident.bytes_.items():

@@ -109,13 +109,12 @@ def held_bytes(state: State) -> int:
     return sum(resident.parked_bytes for resident in engines.values())
 
 
-def parked(state: State, event: events.EngineParked) -> None:
+def parked(state: State, event: events.EngineParked) -> Resident | None:
     resident = state.residents.get(event.engine)
     if resident is None or resident.phase != "parking":
-        return
+        return None
     _measured(state, resident, event.park_s)
     del state.residents[event.engine]
-    state.interactive(resident, -resident.by_class[0])
     state.ledger.release(resident.bytes_.items())
     state.parked[event.engine] = resident
     resident.phase, resident.gated = "parked", False
@@ -123,9 +122,8 @@ def parked(state: State, event: events.EngineParked) -> None:
     model = resident.model
     model.resident, model.parked, model.left_s = None, resident, state.now_s
     state.place(model)
-    if model.forgotten or (model.unloaded and not resident.serving):
-        state.stop(resident, "it was asked to leave")
     state.schedule_expiry(resident)
+    return resident
 
 
 def failed(state: State, event: events.EngineParkFailed) -> Resident | None:
@@ -149,7 +147,6 @@ def unpark(state: State, resident: Resident) -> None:
     state.residents[resident.engine] = resident
     model.resident, model.parked = resident, None
     resident.phase, resident.started_s = "starting", state.now_s
-    state.interactive(resident, resident.by_class[0])
     for plan in state.plans:  # that it left for: what it comes back to is none of theirs
         plan.victims = [victim for victim in plan.victims if victim is not resident]
     state.out.append(UnparkEngine(engine=resident.engine))

@@ -96,6 +96,12 @@ def refuse_outgrown(state: State, model: ModelState) -> None:
             state.refuse(waiting.demand, "cannot_fit", message)
 
 
+def parked(state: State, event: events.EngineParked) -> None:
+    resident = parking.parked(state, event)
+    if resident is not None:
+        leave_if_idle(state, resident)
+
+
 def unparked(state: State, event: events.EngineUnparked) -> Resident | None:
     parking.unparked(state, event)
     resident = ready(state, events.EngineReady(engine=event.engine, load_s=event.unpark_s))
@@ -156,11 +162,10 @@ def leave(state: State, model: ModelState | None) -> None:
 
 
 def leave_if_idle(state: State, resident: Resident) -> None:
-    """Nobody could bring back for its answers what is parked of a model that was deleted."""
+    """Or never to be brought back: parked in mid-answer, of a model that was deleted."""
     idle = not resident.serving and not resident.model.queue.count
-    if resident.leaving and (
-        (resident.phase == "ready" and idle) or (resident.phase == "parked" and (idle or resident.model.forgotten))
-    ):
+    stranded = resident.phase == "parked" and resident.model.forgotten
+    if resident.leaving and (stranded or (idle and resident.phase in {"ready", "parked"})):
         state.stop(resident, "its model was deleted" if resident.model.forgotten else "it was asked to leave")
 
 
@@ -198,7 +203,6 @@ def _forget(state: State, engine: str) -> Resident | None:
     resident.phase = "stopping"  # a plan may count on its leaving still
     turns.leaves(state, resident)
     state.turns.paused.pop(engine, None)
-    state.interactive(resident, -resident.by_class[0])
     state.ledger.release(resident.bytes_.items())
     parking.forget(state, resident)
     model = resident.model

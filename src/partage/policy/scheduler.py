@@ -26,7 +26,6 @@ from partage.policy import (
     aside,
     events,
     leases,
-    parking,
     pictures,
     plans,
     residency,
@@ -131,7 +130,7 @@ class Scheduler:
             case events.EngineUnparked():
                 self._takes_work(residency.unparked(state, event))
             case events.EngineParked():
-                parking.parked(state, event)
+                residency.parked(state, event)
                 self._room_changed = True
             case events.EngineParkFailed():
                 self._takes_work(residency.not_parked(state, event))
@@ -352,7 +351,7 @@ class Scheduler:
             return
         model.halted, resident = paused, model.resident
         if model.aside is not None:
-            model.aside.parked_at_s = state.now_s
+            aside.count_silence(state, model.aside)
         if resident is not None and paused:
             turns.halt(state, resident)
         elif resident is not None:

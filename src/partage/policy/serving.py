@@ -39,7 +39,7 @@ def offer_held(state: State) -> None:
 
 def fill_beside(state: State, resident: Resident) -> None:
     """Once the last interactive request on a device has ended, batch work beside it may have its slots back."""
-    if any(state.interactive_on.get(device) for device in resident.bytes_):
+    if state.beside_people(resident):
         return
     for other in list(state.residents.values()):
         if other is not resident and other.model.queue.groups[Class.BATCH].count:
@@ -54,8 +54,6 @@ def leave_slot(state: State, waiting: Waiting) -> Resident | None:
         return None
     resident.last_used_s = state.now_s
     resident.by_class[waiting.demand.class_] -= 1
-    if waiting.demand.class_ == Class.INTERACTIVE and resident.engine in state.residents:
-        state.interactive(resident, -1)
     if not resident.serving:
         turns.leaves(state, resident)
         state.schedule_expiry(resident)
@@ -102,7 +100,7 @@ def _has_slot_for(state: State, resident: Resident, class_: Class) -> bool:
     model = resident.model
     people = state.now_s - model.interactive_at_s < _PERSON_SEEN_S
     limit = resident.slots - max(model.profile.floor_slots_interactive, 1 if people else 0)
-    if any(state.interactive_on.get(device) for device in resident.bytes_):
+    if state.beside_people(resident):
         limit = min(limit, resident.slots // 2)
     return resident.by_class[Class.BATCH] < max(
         limit, 0 if model.profile.floor_slots_interactive >= resident.slots else 1
@@ -136,8 +134,6 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
     request = waiting.demand.id
     resident.serving[request] = waiting
     resident.by_class[waiting.demand.class_] += 1
-    if waiting.demand.class_ == Class.INTERACTIVE:
-        state.interactive(resident, 1)
     resident.fresh = max(0, resident.fresh - 1)
     if resident.owed:
         resident.owed -= 1

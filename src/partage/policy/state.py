@@ -60,7 +60,7 @@ class Resident:
     owed: int = 0
     """Requests of the group that called it, still to be served before it can be a victim."""
     parked_at_s: float = 0.0
-    """When that was ordered last, or failed."""
+    """When that was ordered last, or failed; or who is silent in RAM was paused or let go by hand."""
     parked_bytes: int = 0
     """Of the RAM tier, from the order to park until it is back or gone."""
 
@@ -201,8 +201,6 @@ class State:
         """Who waits for it has lost patience, and it cannot be given room yet."""
         self.loading: dict[DeviceId, int] = {}
         """Engines that are starting, by device: one at a time, for they share the link to the disk."""
-        self.interactive_on: dict[DeviceId, int] = {}
-        """Interactive requests served now."""
         self.turns = Turns()
         self.give_up: list[tuple[float, int, Waiting]] = []
         self.expiry: list[tuple[float, EngineId]] = []
@@ -285,10 +283,12 @@ class State:
             )
         )
 
-    def interactive(self, resident: Resident, more: int) -> None:
-        """So many more of them are served where it is; or fewer."""
-        for device in resident.bytes_ if more else ():
-            self.interactive_on[device] = self.interactive_on.get(device, 0) + more
+    def beside_people(self, resident: Resident) -> bool:
+        """Interactive requests are served on a device of it, by itself or others."""
+        return any(
+            one.by_class[Class.INTERACTIVE] and not one.bytes_.keys().isdisjoint(resident.bytes_)
+            for one in self.residents.values()
+        )
 
     def forget_lease(self, demand: Demand) -> None:
         """A model that stands for a lease ends with its only request."""

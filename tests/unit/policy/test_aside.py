@@ -7,7 +7,7 @@ from partage.policy import events
 from partage.policy.settings import PolicySettings
 
 
-def flooded(*, ram: int = 100) -> Town:
+def flooded(*, ram: int = 100, class_: Class = Class.NORMAL) -> Town:
     """Of two models one fits; "long" is a long answer of a client who had far more than five others."""
     town = Town(PolicySettings(park_budget_bytes=ram), gpu(budget=10, parks=True))
     town.learn("a", placement(("gpu", 8)), load_s=9.0)
@@ -17,7 +17,7 @@ def flooded(*, ram: int = 100) -> Town:
     town.make_ready("a#1")
     for number in range(5):
         town.finish(f"small{number}")
-    town.ask("long", "a", "flood", output_tokens=4000)
+    town.ask("long", "a", "flood", class_=class_, output_tokens=4000)
     town.pass_time(5.0)
     return town
 
@@ -37,14 +37,19 @@ def set_aside() -> Town:
     return town
 
 
-def test_what_a_flood_has_begun_is_parked_in_mid_answer_and_comes_back_without_being_asked_for():
-    town = set_aside()
+def comes_back(town: Town) -> None:
+    """For who took its place has been served."""
     town.finish("other")
     town.pass_time(20.0)
     for engine in list(town.parking):
         town.park_ends(engine)
     assert town.unparking == {"a#1"}
     town.make_ready("a#1")
+
+
+def test_what_a_flood_has_begun_is_parked_in_mid_answer_and_comes_back_without_being_asked_for():
+    town = set_aside()
+    comes_back(town)
     assert town.computing == ["a#1"]
     town.finish("long")
     assert town.ended["long"] == "done"
@@ -181,3 +186,48 @@ def test_a_model_that_is_deleted_while_its_engine_is_copied_to_ram_is_not_loaded
     town.settle()
     town.pass_time(10.0)
     assert not [engine for engine in town.running if engine.startswith("a#")]
+
+
+def crowded() -> Town:
+    """Beside the flood's batch answer, somebody is served by another engine of the same device: it is paused."""
+    town = flooded(class_=Class.BATCH)
+    town.learn("c", placement(("gpu", 1)))
+    town.ask("person", "c", "user4", class_=Class.INTERACTIVE)
+    town.make_ready("c#2")
+    assert set(town.paused) == {"a#1"}
+    return town
+
+
+def test_what_is_paused_for_people_runs_while_it_is_copied_and_is_paused_again_when_it_is_back():
+    town = crowded()
+    wants_b(town)
+    assert (town.parking, set(town.paused)) == ({"a#1"}, set()), "the driver needs it running"
+    town.park_ends("a#1")
+    town.make_ready("b#3")
+    assert not town.paused
+    comes_back(town)
+    assert set(town.paused) == {"a#1"}
+    town.finish("person")
+    assert not town.paused
+
+
+def test_what_it_was_silent_for_is_not_taken_for_work_also_where_it_was_paused_by_hand_meanwhile():
+    town = set_aside()
+    a = town.scheduler.state.models["a"].parked
+    assert a is not None
+    since_s = a.parked_at_s
+    town.tell(events.PauseAsked(model="a", paused=True))
+    town.pass_time(100.0)
+    town.tell(events.PauseAsked(model="a", paused=False))
+    comes_back(town)
+    assert a.paused_s == town.now_s - since_s
+
+
+def test_a_model_that_somebody_asks_for_again_after_it_was_to_leave_stays():
+    town = set_aside()
+    town.tell(events.UnloadAsked(model="a"))
+    town.ask("again", "a", "user2")
+    comes_back(town)
+    town.finish("long")
+    town.finish("again")
+    assert not town.stopping
