@@ -7,10 +7,10 @@ import heapq
 from partage.domain import Class, Placement
 from partage.policy import leases
 from partage.policy.events import Demand
-from partage.policy.room import suitable_placements
 from partage.policy.serving import work_s
 from partage.policy.state import ModelState, State
 from partage.policy.suffering import quantum_s
+from partage.policy.suitable import suitable_placements
 from partage.policy.waiting import Waiting
 from partage.quantities import format_bytes
 

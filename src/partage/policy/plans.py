@@ -8,6 +8,7 @@ from partage.policy.actions import StartEngine
 from partage.policy.eviction import remaining_s
 from partage.policy.serving import fill, is_claimed
 from partage.policy.state import ModelState, Plan, Resident, State
+from partage.policy.suitable import suitable_placements
 from partage.policy.turns import threads_of
 
 
@@ -39,10 +40,14 @@ def displace(state: State, victim: Resident, by: ModelState) -> None:
 
 
 def carry_on_plans(state: State) -> None:
-    """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more."""
+    """Stop victims that have drained, start what has its room, and drop plans that nobody waits for any more.
+
+    While they drained somebody may have come who needs a longer context, or the model was learned anew: then it is not that
+    placement which is started.
+    """
     for plan in list(state.plans):
         still = [victim for victim in plan.victims if victim.engine in state.residents]
-        if not plan.model.wanted:
+        if not plan.model.wanted or _came_elsewhere(plan):
             drop(state, plan)
             go_on(state)
         elif still:
@@ -55,10 +60,16 @@ def carry_on_plans(state: State) -> None:
                 not state.ledger.missing(plan.placement)
                 and plan.model.resident is None
                 and plan.model.aside is None
+                and plan.placement in suitable_placements(plan.model)
                 and (plan.model.lease is not None or not link_busy(state, plan.placement))
             ):
                 start(state, plan.model, plan.placement, "room was made")
             go_on(state)
+
+
+def _came_elsewhere(plan: Plan) -> bool:
+    """Memory was free there before the victims had drained."""
+    return plan.model.resident is not None and plan.model.resident not in plan.victims
 
 
 def drop(state: State, plan: Plan) -> None:

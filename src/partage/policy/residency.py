@@ -6,8 +6,9 @@ import heapq
 
 from partage.domain import Class, DeviceId
 from partage.policy import aside, events, parking, turns
-from partage.policy.room import start_if_free, suitable_placements
+from partage.policy.room import start_if_free
 from partage.policy.state import ModelState, Resident, State
+from partage.policy.suitable import suitable_placements
 from partage.policy.waiting import Waiting
 
 _LONGEST_BACKOFF_S = 60.0

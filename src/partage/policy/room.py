@@ -9,6 +9,7 @@ from partage.domain import DeviceId, Placement
 from partage.policy import leases, parking
 from partage.policy.plans import link_busy, start
 from partage.policy.state import ModelState, Resident, State
+from partage.policy.suitable import suitable_placements
 
 
 def start_if_free(state: State, model: ModelState) -> bool:
@@ -92,28 +93,6 @@ def bring_back(state: State) -> None:
             best = (gain, model, fitting[0])
     if best is not None:
         start(state, best[1], best[2], "memory is free and it is likely to be asked for soon")
-
-
-def suitable_placements(model: ModelState) -> list[Placement]:
-    """Those with room for the longest context asked for, as far as the machine has any; the best first.
-
-    The one it is parked in is the best of all: nothing has to be loaded.
-    """
-    allowed = [
-        one
-        for one in model.profile.placements
-        if model.too_large_bytes is None or one.total_bytes < model.too_large_bytes
-    ]
-    if model.parked is not None:
-        parked = model.parked.placement
-        if model.parked.serving:
-            return [parked]
-        allowed = [parked, *(one for one in allowed if one != parked)]
-    for need in sorted(model.queue.contexts, reverse=True):
-        enough = [one for one in allowed if one.settings.context_tokens >= need]
-        if enough:
-            return enough
-    return allowed
 
 
 def all_taken(state: State) -> bool:

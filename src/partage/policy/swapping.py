@@ -23,12 +23,12 @@ from partage.policy.room import (
     room_bytes,
     short_bytes,
     start_if_free,
-    suitable_placements,
     wants,
 )
 from partage.policy.serving import fill
 from partage.policy.state import ModelState, Plan, Resident, State
 from partage.policy.suffering import Suffering, quantum_s, suffering_of
+from partage.policy.suitable import suitable_placements
 
 _LEAST_CLAIM = 0.5
 
@@ -78,6 +78,8 @@ def seek_room(state: State) -> None:
     if not without or all_taken(state):
         return
     among = victims(state)
+    planned = {plan.model.name for plan in state.plans}
+    without = [model for model in without if model.name not in planned]
     waiting = [(model, suffering_of(state, model)) for model in without[: state.settings.candidates]]
     choose_next(state, [(model, suffering.patience_at_s) for model, suffering in waiting])
     best: Option | None = None
@@ -111,7 +113,7 @@ def seek_room_for(state: State, model: ModelState) -> None:
     if model.name not in state.unplaced:
         return
     patience.reckon(state)
-    if start_if_free(state, model) or all_taken(state):
+    if start_if_free(state, model) or all_taken(state) or any(plan.model is model for plan in state.plans):
         return
     option = best_option(state, model, suffering_of(state, model), victims(state))
     if option is None or not _may_take(state, option):

@@ -720,3 +720,53 @@ def test_client_at_its_limit_is_served_elsewhere_once_a_request_of_it_is_refused
         town.crash(engine)
     assert town.ended["killer"] == "start_failed"
     assert "patient" in town.served
+
+
+def test_longer_context_that_is_asked_for_while_victims_drain_is_what_is_loaded() -> None:
+    town = Town(None, gpu("gpu", 10))
+    town.learn("a", placement(("gpu", 8)))
+    town.learn("b", placement(("gpu", 6), context=4096), placement(("gpu", 9), context=8192))
+    loaded(town)
+    town.ask("long", "a", class_=Class.BATCH)
+    town.ask("short", "b", "you", class_=Class.INTERACTIVE)
+    town.pass_time(60.0)
+    assert town.scheduler.state.plans
+    town.ask("wide", "b", "you", class_=Class.INTERACTIVE, context_tokens=8192)
+    town.finish("short", "cancelled")
+    town.finish("long")
+    town.go("a#1")
+    (engine,) = town.started
+    town.make_ready(engine)
+    assert town.served == ["wide"]
+
+
+def two_busy_gpus() -> Town:
+    town = Town(None, gpu("gpu1", 10), gpu("gpu2", 10))
+    town.learn("a", placement(("gpu1", 8)))
+    town.learn("b", placement(("gpu2", 8)))
+    town.learn("c", placement(("gpu1", 8)), placement(("gpu2", 8)))
+    for model in "ab":
+        loaded(town, model, f"first {model}")
+        town.ask(f"long {model}", model, class_=Class.BATCH)
+    town.ask("person", "c", "you", class_=Class.INTERACTIVE)
+    town.pass_time(60.0)
+    return town
+
+
+def gated(town: Town) -> list[str]:
+    return [engine for engine, resident in town.scheduler.state.residents.items() if resident.gated]
+
+
+def test_room_is_made_for_a_model_in_one_place_only() -> None:
+    town = two_busy_gpus()
+    town.ask("other", "c", "you", class_=Class.INTERACTIVE)
+    assert len(gated(town)) == 1
+
+
+def test_victim_goes_on_when_its_room_is_no_longer_needed_because_another_became_free() -> None:
+    town = two_busy_gpus()
+    (victim,) = gated(town)
+    other = next(one for one in town.running if one != victim)
+    town.crash(other)
+    assert [engine for engine in town.starting if engine.startswith("c")]
+    assert not gated(town)
