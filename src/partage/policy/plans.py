@@ -59,7 +59,6 @@ def carry_on_plans(state: State) -> None:
             if (
                 not state.ledger.missing(plan.placement)
                 and plan.model.resident is None
-                and plan.model.aside is None  # it comes back where it was (check 2), whatever was planned before
                 and plan.placement in suitable_placements(plan.model)
                 and (plan.model.lease is not None or not link_busy(state, plan.placement))
             ):
