@@ -209,7 +209,7 @@ async def test_what_is_paused_by_hand_while_its_answer_is_on_its_way_to_ram_ther
             await passes_until(house, driver, driver.inside.is_set)
         house.hub.post(PauseAsked(model=CHAT, paused=True))
         driver.go_on.set()
-        await passes_until(house, driver, other.done)
+        await passes_until(house, driver, lambda: other.done() and engine.paused)
         made = engine.tokens_made
         await house.pass_time(100.0)
         assert (engine.paused, engine.tokens_made, long.done()) == (True, made, False)
