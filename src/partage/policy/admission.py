@@ -159,4 +159,4 @@ def predicted_wait_s(state: State, model: ModelState, class_: Class, work_ahead_
         if len(resident.serving) < slots and not resident.gated and not model.queue.ready_count:
             return 0.0
     ahead_s = model.queue.work_s(class_) if work_ahead_s is None else work_ahead_s
-    return absent_s + ahead_s * (1 + state.settings.batch_slowdown * (slots - 1)) / slots
+    return absent_s + ahead_s * state.settings.slowdown(slots) / slots

@@ -158,7 +158,7 @@ def remaining_s(state: State, resident: Resident, since_s: float = math.inf) -> 
 
 def _drain_s(state: State, resident: Resident, since_s: float = math.inf) -> tuple[float, float]:
     """Until all is done that should take longer than it did; and how long the longest has taken of what should be done."""
-    slowdown = 1 + state.settings.batch_slowdown * (len(resident.serving) - 1)
+    slowdown = state.settings.slowdown(len(resident.serving))
     now_s, paused_s = state.now_s, turns.paused_s(state, resident)
     drain_s = over_s = 0.0
     for one in resident.serving.values():

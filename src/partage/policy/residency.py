@@ -7,13 +7,13 @@ import heapq
 from partage.domain import Class, DeviceId
 from partage.policy import aside, events, parking, turns
 from partage.policy.room import start_if_free
+from partage.policy.serving import LEAST_WORK_S
 from partage.policy.state import ModelState, Resident, State
 from partage.policy.suitable import suitable_placements
 from partage.policy.waiting import Waiting
 
 _LONGEST_BACKOFF_S = 60.0
 _TOO_LARGE_S = 120.0
-_LEAST_WORK_S = 1e-3
 _WORTH = 20.0  # times its load: what a stay is worth of it, where so many wait
 
 
@@ -45,9 +45,9 @@ def _head_group(state: State, resident: Resident) -> int:
     queue, settings = resident.model.queue, state.settings
     if not queue.ready_count:
         return 0
-    work_s = sum(group.work_s for group in queue.groups) / queue.ready_count
-    abreast = resident.slots / (1 + settings.batch_slowdown * (resident.slots - 1))
-    worth = int(_WORTH * resident.model.profile.load_s * abreast / max(work_s, _LEAST_WORK_S))
+    work_s = queue.work_s(Class.BATCH) / queue.ready_count
+    abreast = resident.slots / settings.slowdown(resident.slots)
+    worth = int(_WORTH * resident.model.profile.load_s * abreast / max(work_s, LEAST_WORK_S))
     most = max(settings.head_group, resident.slots, worth)
     called = 0
     for group in queue.groups[: Class.BATCH]:

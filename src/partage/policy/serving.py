@@ -9,7 +9,7 @@ from partage.policy.state import Plan, Resident, State
 from partage.policy.waiting import Waiting
 
 _PERSON_SEEN_S = 600.0
-_LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work
+LEAST_WORK_S = 1e-3  # nothing is free: shares are counted in work
 
 
 def fill(state: State, resident: Resident) -> None:
@@ -67,7 +67,7 @@ def work_s(state: State, waiting: Waiting) -> float:
     profile = state.models[waiting.demand.model].profile
     demand = waiting.demand
     prefill_s = demand.prompt_tokens / profile.prefill_tokens_per_s
-    return max(_LEAST_WORK_S, prefill_s + demand.output_tokens / profile.decode_tokens_per_s)
+    return max(LEAST_WORK_S, prefill_s + demand.output_tokens / profile.decode_tokens_per_s)
 
 
 def _next(state: State, resident: Resident) -> Waiting | None:
@@ -140,7 +140,7 @@ def _serve(state: State, resident: Resident, waiting: Waiting) -> None:
         if not resident.owed and state.unplaced:
             state.reconsider_s = state.now_s  # it may be a victim from now on: no other event will tell
     batch = len(resident.serving)
-    waiting.share = (1 + state.settings.batch_slowdown * (batch - 1)) / batch
+    waiting.share = state.settings.slowdown(batch) / batch
     waiting.charged_s = waiting.work_s * waiting.share
     state.accounts.charge(waiting.account, waiting.charged_s, state.now_s)
 

@@ -78,3 +78,7 @@ class PolicySettings:
     # cost model
     batch_slowdown: float = 0.15
     """Each further stream of an engine makes every stream this much slower."""
+
+    def slowdown(self, streams: int) -> float:
+        """How many times as long each of so many streams takes as one alone."""
+        return 1 + self.batch_slowdown * (streams - 1)
