@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 from partage.config_errors import Place, WrongSetting
 from partage.config_sections import ClientConfig, DeviceConfig, RemoteConfig
 from partage.errors import ConfigError
+from partage.quantities import LEAST_BYTES
 
 _HOST = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:\d{1,5})?\Z")
-_LEAST_BYTES = 1 << 16
-"""Nothing here is so small: a plain number below this was meant in GiB."""
 
 
 def check_unit(place: Place, value: object) -> None:
     """Raises WrongSetting."""
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if isinstance(number, int) and 0 < number < _LEAST_BYTES:
+    if isinstance(number, int) and 0 < number < LEAST_BYTES:
         raise WrongSetting(place, f"{number} would be bytes; give it a unit, as in {number}GiB")
 
 

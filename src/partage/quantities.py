@@ -6,6 +6,9 @@ import re
 
 from partage.errors import InvalidRequest
 
+LEAST_BYTES = 64 << 10
+"""Of memory or a file that somebody asks for: a plain number below this was meant in GiB."""
+
 _BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)(?:B?)\s*", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")

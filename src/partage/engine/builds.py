@@ -73,15 +73,11 @@ def choose(launcher: str, home: Path, *, has_gpu: bool) -> Build:
 
     They are only asked where there is a GPU: it takes seconds. Raises ConfigError where one was named that is not there.
     """
-    if launcher == "xllamacpp":
-        return ask(None) if has_gpu else Build()
-    server = server_path(launcher, home)
-    if server is None:
-        return ask(None) if has_gpu else Build()
+    server = None if launcher == "xllamacpp" else server_path(launcher, home)
     if not has_gpu:
         return Build(path=server)
     found = ask(server)
-    if launcher == "auto" and found.trouble is not None:
+    if launcher == "auto" and server is not None and found.trouble is not None:
         built_in = ask(None)
         if built_in.trouble is None or (built_in.works and not found.works):
             log.warning("%s; the built-in one serves instead", found.trouble)

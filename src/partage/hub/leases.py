@@ -27,7 +27,7 @@ from partage.json_value import JsonObject
 from partage.policy.actions import GrantLease
 from partage.policy.events import EngineMeasured, Event, LeaseAsked, LeaseDemand, LeaseEnded
 from partage.policy.views import LeaseView
-from partage.quantities import format_bytes
+from partage.quantities import LEAST_BYTES, format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ DEAF_S = 3.0
 """A look that comes so late after the last one says that the hub itself was held up: it has heard nobody meanwhile."""
 LINGER_S = 10.0
 """How long an ended lease waits for its processes to go."""
-LEAST_BYTES = 64 << 10
-"""Less was meant in GiB."""
 SLACK_BYTES = 16 << 20
 """What a lease may be exceeded by before anybody says so."""
 LOST_KEPT = 20

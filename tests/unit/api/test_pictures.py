@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import pytest
+from nobody_there import refuse_connections
 
 from partage.api.app import create_app
 from partage.api.fake_hub import FakeHub
@@ -39,13 +40,7 @@ def test_this_machine_its_neighbours_and_ways_to_them_are_not(address: str):
     ],
 )  # fmt: skip
 async def test_what_is_not_public_is_never_asked(url: str, monkeypatch: pytest.MonkeyPatch):
-    connected: list[object] = []
-
-    async def connect(*_: object, **__: object) -> NoReturn:
-        connected.append(url)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", connect)
+    connected = refuse_connections(monkeypatch)
     with pytest.raises(InvalidRequest):
         await fetch([url])
     assert connected == []

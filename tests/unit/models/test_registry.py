@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NoReturn
 
 import pytest
+from nobody_there import refuse_connections
 
 from partage.errors import Forbidden, PullError
 from partage.models.connection import ConnectionLost
@@ -50,13 +50,7 @@ def test_what_is_no_address_is_refused(registry: str):
 
 async def asked(address: str, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether anybody was to be connected to. Raises Forbidden."""
-    connected: list[object] = []
-
-    async def connect(*_: object, **__: object) -> NoReturn:
-        connected.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", connect)
+    connected = refuse_connections(monkeypatch)
     with contextlib.suppress(ConnectionLost):
         async with open_registry(parse(f"{address}/me/x"), reach) as registry:
             await registry.manifest("latest")
