@@ -30,7 +30,7 @@ _MISSING = "2"
 
 async def readable(table: lancedb.AsyncTable) -> None:
     """Touches every file of data and of indices. Raises LIBRARY_ERRORS."""
-    await table.query().select(["id"]).to_list()
+    await table.query().select(["id"]).to_arrow()
     for index in await table.list_indices():
         await table.query().nearest_to_text("a", columns=index.columns).limit(1).to_list()
 
